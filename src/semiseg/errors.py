@@ -1,0 +1,48 @@
+"""The errors a user can cause: each message says what is wrong, where, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SemisegError(Exception):
+    """Bad input. The command line prints the message without a traceback and exits with code 2.
+
+    Args:
+        what: what is wrong, in one sentence without a full stop.
+        where: the file, key or object it was found in.
+        expected: what would have been right.
+        remedy: what the user can do about it, in the imperative.
+    """
+
+    def __init__(self, what: str, *, where: object = None, expected: str | None = None, remedy: str) -> None:
+        parts = [what]
+        if where is not None:
+            parts.append(f"  where:    {where}")
+        if expected is not None:
+            parts.append(f"  expected: {expected}")
+        parts.append(f"  remedy:   {remedy}")
+        super().__init__("\n".join(parts))
+
+
+class ConfigError(SemisegError):
+    """A recipe, an override or a combination of settings that cannot run."""
+
+
+class DataError(SemisegError):
+    """An image, a mask, a list or a folder that cannot be used."""
+
+
+class ModelError(SemisegError):
+    """A model that cannot be built, or weights that do not fit it."""
+
+
+class RunError(SemisegError):
+    """A run directory or a checkpoint that cannot be used."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the known name most like `name`, or an empty string if none is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
