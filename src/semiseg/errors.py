@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class SemisegError(Exception):
@@ -24,6 +25,13 @@ class SemisegError(Exception):
             parts.append(f"  expected: {expected}")
         parts.append(f"  remedy:   {remedy}")
         super().__init__("\n".join(parts))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """Return an error with a message that is already complete, for example several messages in one."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, text)
+        return error
 
 
 class ConfigError(SemisegError):

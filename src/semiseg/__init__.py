@@ -1,0 +1,67 @@
+"""Train segmentation models from few labels and many unlabeled images.
+
+    >>> import semiseg
+    >>> run = semiseg.train(semiseg.recipe_config("camvid-cpu", ["--data.root", "camvid", "--data.split", "1_16"]))
+    >>> mask_HW = semiseg.load(run.path).mask("photo.jpg")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from semiseg.api import TrainedRun, evaluate, recipe_config, train
+    from semiseg.config import Config
+    from semiseg.quickstart import demo
+    from semiseg.machine import doctor
+    from semiseg.errors import SemisegError
+    from semiseg.models import ModelConfig, Segmenter, build_segmenter
+    from semiseg.prediction import Predictor, predict
+    from semiseg.prediction.predictor import load
+    from semiseg.reporting import report
+
+# Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.
+_HOMES = {
+    "Config": "semiseg.config",
+    "ModelConfig": "semiseg.models",
+    "Predictor": "semiseg.prediction",
+    "Segmenter": "semiseg.models",
+    "SemisegError": "semiseg.errors",
+    "TrainedRun": "semiseg.api",
+    "build_segmenter": "semiseg.models",
+    "demo": "semiseg.quickstart",
+    "doctor": "semiseg.machine",
+    "evaluate": "semiseg.api",
+    "load": "semiseg.prediction.predictor",
+    "predict": "semiseg.prediction",
+    "recipe_config": "semiseg.api",
+    "report": "semiseg.reporting",
+    "train": "semiseg.api",
+}
+
+__all__ = [
+    "Config",
+    "ModelConfig",
+    "Predictor",
+    "Segmenter",
+    "SemisegError",
+    "TrainedRun",
+    "build_segmenter",
+    "demo",
+    "doctor",
+    "evaluate",
+    "load",
+    "predict",
+    "recipe_config",
+    "report",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'semiseg' has no attribute {name!r}")

@@ -1,0 +1,278 @@
+"""What the verbs of the command line do, as functions: train and evaluate put the rooms together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from semiseg.config import FREE_ON_RESUME, Config, load_recipe, make_config, to_dict
+from semiseg.data import (
+    DataConfig,
+    Dataset,
+    Division,
+    TrainStream,
+    check_dataset,
+    check_labeled,
+    load_dataset,
+    load_val,
+    loader_workers,
+)
+from semiseg.engine.distributed import Processes, choose_device, join_processes
+from semiseg.engine.evaluation import Evaluation, Evaluator
+from semiseg.engine.precision import Precision, uses_bf16
+from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
+from semiseg.engine.schedule import lr_scale
+from semiseg.engine.training import Task, TrainingResult, fit
+from semiseg.errors import ConfigError, DataError
+from semiseg.methods import MethodSettings, find_method
+from semiseg.models import ModelCard, Segmenter, build_segmenter, load_model
+from semiseg.reporting import report
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run: its directory, and how it ended."""
+
+    path: Path
+    result: TrainingResult
+
+
+def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
+    """Build the configuration of a recipe and overrides, as `semiseg train` does.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, or a data folder (then the recipe is `default`).
+        overrides: for example `["--data.split", "30"]`.
+
+    Raises:
+        ConfigError: an unknown recipe or key, or a value of the wrong kind.
+    """
+    settings = load_recipe("default" if Path(recipe).is_dir() else recipe)
+    folder = ["--data.root", recipe] if Path(recipe).is_dir() else []
+    return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
+
+
+def train(config: Config, *, resume: bool = False) -> TrainedRun:
+    """Train as the configuration says; everything that can be checked is checked before anything is written.
+
+    Args:
+        config: the whole configuration, for example from `recipe_config`.
+        resume: continue the run of this name.
+
+    Raises:
+        SemisegError: bad settings, data or weights, or a run directory that cannot be used.
+    """
+    run = RunDirectory(Path(config.run.folder) / run_name(config))
+    with join_processes(config.device) as processes:
+        division = divide(config, processes)
+        dataset = load_dataset(config.data)
+        if processes.is_main:
+            check_dataset(dataset, config.data.max_pixels, unlabeled=division.unlabeled > 0)
+        student = build_segmenter(config.model, dataset.spec.num_classes, seed=config.seed)
+        _check_crop(config, student)
+        if processes.is_main:
+            plain = to_dict(config)
+            if resume:
+                continue_run(run, plain, FREE_ON_RESUME)
+            else:
+                counts = {name: len(getattr(dataset, name)) for name in ("labeled", "unlabeled", "val")}
+                begin_run(run, plain, counts)
+        processes.wait()
+        task = _task(config, run, processes, division, dataset, student.to(processes.device))
+        result = fit(task, resume=resume)
+        if processes.is_main:
+            report(run.path)
+        return TrainedRun(run.path, result)
+
+
+def run_name(config: Config) -> str:
+    """Return the name of the run's directory: as configured, or recipe, method, split and seed."""
+    parts = [config.recipe, config.method, Path(config.data.split).name if config.data.split else None]
+    return config.run.name or "-".join(part for part in (*parts, f"seed{config.seed}") if part)
+
+
+def divide(config: Config, processes: Processes) -> Division:
+    """Divide the global batch among processes and passes.
+
+    Raises:
+        ConfigError: the batch cannot be divided evenly.
+    """
+    method, batch = find_method(config.method), config.schedule.batch
+    local = batch // processes.count
+    if batch < 1 or batch % processes.count:
+        raise ConfigError(
+            f"a batch of {batch} cannot be divided among {processes.count} processes",
+            where="schedule.batch",
+            remedy=f"pass a multiple of {processes.count} as --schedule.batch",
+        )
+    most = config.schedule.per_device or local
+    accumulate = next(parts for parts in range(1, local + 1) if local % parts == 0 and local // parts <= max(most, 1))
+    return Division(
+        labeled=batch * method.labeled_factor,
+        unlabeled=batch if method.views else 0,
+        processes=processes.count,
+        rank=processes.rank,
+        accumulate=accumulate,
+    )
+
+
+def _check_crop(config: Config, student: Segmenter) -> None:
+    if config.data.crop < student.patch or config.data.crop % student.patch:
+        nearest = max(1, round(config.data.crop / student.patch)) * student.patch
+        raise ConfigError(
+            f"crop {config.data.crop} does not divide into patches of {student.patch} pixels",
+            where="data.crop",
+            expected=f"a multiple of {student.patch}",
+            remedy=f"pass --data.crop {nearest}",
+        )
+
+
+def _task(
+    config: Config, run: RunDirectory, processes: Processes, division: Division, dataset: Dataset, student: Segmenter
+) -> Task:
+    method_class = find_method(config.method)
+    settings = MethodSettings(
+        loss=config.loss,
+        consistency=config.consistency,
+        fixmatch=config.fixmatch,
+        unimatch_v2=config.unimatch_v2,
+    )
+    stream = TrainStream(
+        dataset, config.data, division, strong=config.strong, views=method_class.views, seed=config.seed
+    )
+    stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
+    bf16 = uses_bf16(config.precision, processes.device)
+    protocol = config.evaluation.protocol or dataset.spec.protocol
+    spec = dataset.spec
+    return Task(
+        method=method_class(settings, student.normalize, spec.ignore_value),
+        student=student,
+        stream=stream,
+        evaluator=Evaluator(
+            samples=dataset.val,
+            spec=spec,
+            protocol=protocol,
+            window=config.data.crop,
+            batch=config.evaluation.batch,
+            bf16=bf16,
+            max_pixels=config.data.max_pixels,
+        ),
+        card=ModelCard(
+            classes=spec.classes,
+            palette=spec.palette,
+            ignore_value=spec.ignore_value,
+            crop=config.data.crop,
+            protocol=protocol,
+            model=student.config,
+        ),
+        optimizer=config.optimizer,
+        lr_scale=lr_scale(config.optimizer, config.schedule.batch),
+        schedule=config.schedule,
+        evaluation=config.evaluation,
+        threshold=config.consistency.threshold,
+        workers=loader_workers(config.data.workers, processes.count),
+        bf16=bf16,
+        directory=run,
+        processes=processes,
+        introduction=_introduction(config, run, dataset, division, bf16, processes),
+        after_evaluation=report,
+    )
+
+
+def _introduction(
+    config: Config, run: RunDirectory, dataset: Dataset, division: Division, bf16: bool, processes: Processes
+) -> tuple[str, ...]:
+    """Say what was found and what was decided, learning rates above all."""
+    spec, batch, scale = dataset.spec, config.schedule.batch, lr_scale(config.optimizer, config.schedule.batch)
+    lr = config.optimizer.lr * scale
+    scaled = f", scaled by {scale:g} for a batch of {batch} instead of {config.optimizer.lr_batch}"
+    device = torch.cuda.get_device_name(processes.device) if processes.device.type == "cuda" else "CPU"
+    return (
+        f"{spec.name}: {spec.num_classes} classes, {len(dataset.labeled):,} labeled, "
+        f"{len(dataset.unlabeled):,} unlabeled, {len(dataset.val):,} val; all files checked, none both trained and "
+        "evaluated on",
+        *dataset.notes,
+        f"{config.method}: {config.model.encoder} + {config.model.decoder}, crop {config.data.crop}, "
+        f"{'bf16' if bf16 else 'fp32'} on {device}",
+        f"batch {batch} = {processes.count} processes x {division.accumulate} passes x {batch // division.chunks}"
+        + (" (labeled images doubled, as published for labeled-only training)" if not division.unlabeled else ""),
+        f"lr {lr:.3g} (encoder) {lr * config.optimizer.decoder_multiplier:.3g} (decoder)"
+        + (scaled if scale != 1 else ""),
+        f"run directory {run.path}",
+    )
+
+
+def evaluate(
+    model: Path | str,
+    data: DataConfig | None = None,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Evaluation:
+    """Evaluate a saved model on val images, as training does.
+
+    Args:
+        model: a run directory or the `model` directory in it.
+        data: where the val images are; default: those of the model's run.
+        device: auto, cpu, cuda or cuda:N.
+        precision: see `Config.precision`.
+
+    Raises:
+        SemisegError: no model, no val images, or images that do not fit the model.
+    """
+    directory = model_directory(model)
+    chosen = choose_device(device)
+    segmenter, card = load_model(directory, chosen)
+    config = data or _data_of_run(directory)
+    spec, samples = load_val(config)
+    if spec.classes != card.classes:
+        raise DataError(
+            f"the model knows {len(card.classes)} classes, the data set {spec.num_classes}, or others",
+            where=directory,
+            expected=", ".join(card.classes),
+            remedy="evaluate on data with the classes that the model was trained on",
+        )
+    if not samples:
+        raise DataError("no val images", where=config.root, remedy="name a list with --data.val LIST")
+    check_labeled(samples, spec, config.max_pixels)
+    evaluator = Evaluator(
+        samples=samples,
+        spec=spec,
+        protocol=card.protocol,
+        window=card.crop,
+        batch=_evaluation_batch(directory),
+        bf16=uses_bf16(precision, chosen),
+        max_pixels=config.max_pixels,
+    )
+    return evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]
+
+
+def model_directory(path: Path | str) -> Path:
+    """Return the model's directory for a run or a model directory."""
+    return Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+
+
+def _config_of_run(directory: Path) -> Config | None:
+    path = RunDirectory(directory.parent).config
+    return make_config(yaml.safe_load(path.read_text(encoding="utf-8")), where=path) if path.is_file() else None
+
+
+def _data_of_run(directory: Path) -> DataConfig:
+    config = _config_of_run(directory)
+    if config is None:
+        raise DataError("no data named", where=directory, remedy="pass --data.root FOLDER (and --data.val LIST)")
+    return config.data
+
+
+def _evaluation_batch(directory: Path) -> int:
+    """Return the run's batch, so that not even rounding differs from what training logged."""
+    config = _config_of_run(directory)
+    return config.evaluation.batch if config else 1
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """Return the configuration with another seed."""
+    return replace(config, seed=seed)

@@ -1,0 +1,198 @@
+"""The whole configuration of a run, and how recipes and overrides become one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+import jsonargparse
+import yaml
+
+from semiseg.augment import StrongViewConfig
+from semiseg.data import DataConfig
+from semiseg.engine.evaluation import EvaluationConfig
+from semiseg.engine.precision import Precision
+from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
+from semiseg.errors import ConfigError, closest
+from semiseg.methods import ConsistencyConfig, FixMatchConfig, LossConfig, UniMatchV2Config
+from semiseg.models import ModelConfig
+
+# Field docstrings are the help of the command line.
+jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+FREE_ON_RESUME = {"data.workers", "device", "run.folder", "evaluation.batch"}
+"""Keys that a resumed run may change, as they do not change its result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where the results go."""
+
+    name: str | None = None
+    """Directory of the run below `folder`. Default: recipe, method, split and seed."""
+    folder: str = "runs"
+    """Where run directories are made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a training run is made of."""
+
+    recipe: str = "default"
+    """Name of the recipe that this configuration began as; it has no other effect."""
+    method: str = "unimatch_v2"
+    """How to learn: supervised, fixmatch, unimatch_v2."""
+    seed: int = 0
+    """Seed of everything random, >= 0."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; with torchrun each process takes its own GPU."""
+    precision: Precision = "auto"
+    """Matmuls and convolutions in bf16 where the device is fast at it (auto), always (bf16) or never (fp32)."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Where the results go."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Images and masks."""
+    strong: StrongViewConfig = field(default_factory=StrongViewConfig)
+    """Strong views of unlabeled images."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Encoder and decoder."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The loss of labeled images."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Learning from pseudo-labels."""
+    fixmatch: FixMatchConfig = field(default_factory=FixMatchConfig)
+    """FixMatch alone."""
+    unimatch_v2: UniMatchV2Config = field(default_factory=UniMatchV2Config)
+    """UniMatch V2 alone."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """AdamW and its rates."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Length of the run and size of its steps."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How student and teacher are evaluated."""
+
+
+class _Parser(jsonargparse.ArgumentParser):
+    """A parser whose errors are ours."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise instead of exiting."""
+        raise ConfigError(_plain(message), where="settings", remedy="correct the value, or see `semiseg train -h`")
+
+
+def config_parser() -> jsonargparse.ArgumentParser:
+    """Return the parser of all keys of `Config`, as dotted options."""
+    parser = _Parser(exit_on_error=False, default_env=False, add_help=False, usage=None)
+    parser.add_class_arguments(Config, sub_configs=False)
+    return parser
+
+
+def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, where: object = "recipe") -> Config:
+    """Build a configuration from a recipe's settings and command-line overrides.
+
+    Args:
+        settings: nested mapping, as in a recipe.
+        overrides: `--a.b value` or `--a.b=value`.
+        where: what the settings came from, for messages.
+
+    Raises:
+        ConfigError: an unknown key (the message names the closest), or a value of the wrong kind.
+    """
+    refuse_unknown(settings, Config, where)
+    known = [f"--{key}" for key in keys(Config)]
+    for word in overrides:
+        name = word.split("=", 1)[0]
+        if name.startswith("--") and name not in known:
+            raise ConfigError(f"unknown option {name}{closest(name, known)}", remedy="see `semiseg train -h`")
+    parser = config_parser()
+    parser.set_defaults(_flat(settings, Config))
+    parsed = parser.parse_args(list(overrides))
+    return Config(**vars(parser.instantiate_classes(parsed)))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain nested values for YAML; `make_config` undoes it."""
+    plain: dict[str, Any] = _without_tuples(dataclasses.asdict(config))
+    return plain
+
+
+def _without_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_tuples(item) for key, item in value.items()}
+    return [_without_tuples(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def keys(kind: type, prefix: str = "") -> Iterable[str]:
+    """Yield the dotted keys of a config dataclass."""
+    for name, type_ in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(type_):
+            yield from keys(type_, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + name
+
+
+def refuse_unknown(settings: Mapping[str, Any], kind: type, where: object, prefix: str = "") -> None:
+    """Check that every key of nested settings exists.
+
+    Raises:
+        ConfigError: one does not; the message names the closest key.
+    """
+    hints = get_type_hints(kind)
+    for key, value in settings.items():
+        if key not in hints:
+            raise ConfigError(
+                f"unknown key {prefix + str(key)!r}{closest(str(key), hints)}", where=where, remedy="correct the key"
+            )
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}{key} is not a mapping", where=where, remedy="indent its keys below it")
+            refuse_unknown(value, hints[key], where, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def _flat(settings: Mapping[str, Any], kind: type, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = get_type_hints(kind)[key]
+        if dataclasses.is_dataclass(nested):
+            flat |= _flat(value, nested, f"{prefix}{key}.")  # type: ignore[arg-type]
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _plain(message: str) -> str:
+    return " ".join(message.split())
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that ship with the package, by name."""
+    folder = Path(str(resources.files("semiseg") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """Return the settings of a recipe, by its name or by the path of a YAML file.
+
+    Raises:
+        ConfigError: there is none of that name, or the file is not a YAML mapping.
+    """
+    recipes = shipped_recipes()
+    path = recipes.get(name, Path(name))
+    if not path.is_file():
+        raise ConfigError(
+            f"no recipe {name!r}{closest(name, recipes)}",
+            expected="one of " + ", ".join(recipes) + ", or a YAML file",
+            remedy="see `semiseg recipes`",
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        settings = yaml.safe_load(text) if len(text) < 100_000 and "&" not in text else None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"unreadable recipe ({error})", where=path, remedy="correct the file") from error
+    if not isinstance(settings, dict):
+        raise ConfigError("recipe is not a YAML mapping", where=path, remedy="write lines of `key: value`")
+    return {"recipe": path.stem, **settings}

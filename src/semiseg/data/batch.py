@@ -1,0 +1,117 @@
+"""What the loader hands to a training step: uint8 pixels, masks and the drawn parameters of the strong views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from semiseg.augment import ViewDraws
+
+
+@dataclass(frozen=True)
+class Labeled:
+    """Labeled crops: `images_BTHWC` uint8 and `mask_BHW` uint8 (class ids and the ignore value)."""
+
+    images_BTHWC: Tensor
+    mask_BHW: Tensor
+
+    @property
+    def images_BTCHW(self) -> Tensor:
+        """The images with channels first, a view (its memory stays channels last, which convolutions like)."""
+        return self.images_BTHWC.permute(0, 1, 4, 2, 3)
+
+
+@dataclass(frozen=True)
+class Unlabeled:
+    """Unlabeled crops: `images_BTHWC` uint8, `ignore_BHW` bool (padding), and the draws of each strong view."""
+
+    images_BTHWC: Tensor
+    ignore_BHW: Tensor
+    views: tuple[ViewDraws, ...]
+
+    @property
+    def images_BTCHW(self) -> Tensor:
+        """The images with channels first, a view."""
+        return self.images_BTHWC.permute(0, 1, 4, 2, 3)
+
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """How many pixels a loss is divided by: float64 scalars, of one chunk or, once reduced, of the global batch.
+
+    Attributes:
+        labeled: labeled pixels that are not ignored.
+        weak: unlabeled pixels that are not padding.
+        views: the same in each strong view, after CutMix; shape (V,).
+    """
+
+    labeled: Tensor
+    weak: Tensor
+    views: Tensor
+
+    def stacked(self) -> Tensor:
+        """Return all counts in one vector (2 + V,), as one message to reduce."""
+        return torch.cat((torch.stack((self.labeled, self.weak)), self.views))
+
+    @classmethod
+    def unstacked(cls, counts: Tensor) -> PixelCounts:
+        """Undo `stacked`."""
+        return cls(counts[0], counts[1], counts[2:])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chunk of a step stands, so that draws do not depend on how the global batch is divided.
+
+    Attributes:
+        seed: the run's seed.
+        step: the optimizer step, from 0.
+        batch: size of the global unlabeled batch.
+        chunks: how many chunks (processes x accumulation) the global batch is divided into.
+        positions_B: the places of this chunk's unlabeled samples in the global batch, int64.
+    """
+
+    seed: int
+    step: int
+    batch: int
+    chunks: int
+    positions_B: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One chunk of the global batch of one step.
+
+    Attributes:
+        place: which chunk of which step.
+        labeled: labeled crops.
+        unlabeled: unlabeled crops, or None for methods that use none.
+        pixels: the divisors of the losses; the loop replaces this chunk's counts by the global batch's.
+        ids: the samples' ids, labeled then unlabeled, for messages.
+    """
+
+    place: Place
+    labeled: Labeled
+    unlabeled: Unlabeled | None
+    pixels: PixelCounts
+    ids: tuple[str, ...]
+
+    def _moved(self, move: Callable[[Tensor], Tensor], views: Callable[[ViewDraws], ViewDraws]) -> Batch:
+        u = self.unlabeled
+        return replace(
+            self,
+            labeled=Labeled(move(self.labeled.images_BTHWC), move(self.labeled.mask_BHW)),
+            unlabeled=u and Unlabeled(move(u.images_BTHWC), move(u.ignore_BHW), tuple(views(view) for view in u.views)),
+            pixels=PixelCounts.unstacked(move(self.pixels.stacked())),
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy to the device without waiting for it."""
+        return self._moved(lambda t: t.to(device, non_blocking=True), lambda view: view.to(device))
+
+    def pin_memory(self) -> Batch:
+        """Move to page-locked memory; the loader calls this."""
+        return self._moved(lambda t: t.pin_memory(), lambda view: view.pin_memory())

@@ -1,0 +1,213 @@
+"""The batches of a whole run, each a pure function of the seed and its number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from semiseg.augment import StrongViewConfig, ViewDraws, cutmix, draw_view, stack_views
+from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
+from semiseg.data.datasets import DataConfig, Dataset, Sample
+from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
+from semiseg.data.reading import read_image, read_mask
+from semiseg.seeding import rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """How the global batch is divided.
+
+    Attributes:
+        labeled: labeled samples in the global batch.
+        unlabeled: unlabeled samples in the global batch, 0 for methods that use none.
+        processes: training processes.
+        rank: this process.
+        accumulate: forward passes of each process in a step.
+    """
+
+    labeled: int
+    unlabeled: int
+    processes: int = 1
+    rank: int = 0
+    accumulate: int = 1
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks of the global batch, divisor of `labeled` and `unlabeled`."""
+        return self.processes * self.accumulate
+
+
+def positions(batch: int, chunk: int, chunks: int) -> list[int]:
+    """Return which places of the global batch belong to a chunk, in the chunk's order.
+
+    CutMix pastes from the batch in reverse order: place i gets place batch-1-i. A chunk of even size therefore takes
+    places from both ends, so that the partner of each is in the same chunk at the mirrored place and the mixed images
+    do not depend on the division. A chunk of odd size cannot hold both of every pair and takes a contiguous piece.
+    """
+    size = batch // chunks
+    if size % 2 or chunks == 1:
+        return list(range(chunk * size, (chunk + 1) * size))
+    front = list(range(chunk * size // 2, (chunk + 1) * size // 2))
+    return front + [batch - 1 - place for place in reversed(front)]
+
+
+class TrainStream(TorchDataset[Batch]):
+    """All chunks of a run; item `n` is chunk `n % accumulate` of step `n // accumulate` in this process.
+
+    An epoch is one pass over the unlabeled list, the labeled list repeated and truncated to its length; without
+    unlabeled samples, one pass over the labeled list repeated to at least `config.labeled_epoch` samples.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: DataConfig,
+        division: Division,
+        *,
+        strong: StrongViewConfig,
+        views: int,
+        seed: int,
+        steps: int | None = None,
+    ) -> None:
+        """Prepare the stream; nothing is read yet.
+
+        Args:
+            dataset: the samples.
+            config: crop, scale, size cap.
+            division: how the global batch is divided.
+            strong: the distribution of strong views.
+            views: strong views of each unlabeled image.
+            seed: the run's seed.
+            steps: length of the stream in steps; default one epoch.
+        """
+        self.dataset, self.config, self.division = dataset, config, division
+        self.strong, self.views, self.seed = strong, views, seed
+        self.steps = self.steps_per_epoch if steps is None else steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass; the incomplete last batch is dropped, but there is at least one step."""
+        if self.division.unlabeled:
+            return max(1, len(self.dataset.unlabeled) // self.division.unlabeled)
+        return max(1, max(len(self.dataset.labeled), self.config.labeled_epoch) // self.division.labeled)
+
+    def __len__(self) -> int:
+        """Return the number of chunks that this process works on."""
+        return self.steps * self.division.accumulate
+
+    def __getitem__(self, index: int) -> Batch:
+        """Read and draw one chunk."""
+        division = self.division
+        step, part = divmod(index, division.accumulate)
+        chunk = division.rank * division.accumulate + part
+        epoch, place = divmod(step, self.steps_per_epoch)
+        labeled = positions(division.labeled, chunk, division.chunks)
+        unlabeled = positions(division.unlabeled, chunk, division.chunks) if division.unlabeled else []
+        labeled_slots = [place * division.labeled + position for position in labeled]
+        unlabeled_slots = [place * division.unlabeled + position for position in unlabeled]
+        labeled_part, labeled_ids = self._labeled(epoch, labeled_slots)
+        unlabeled_part, unlabeled_ids = self._unlabeled(epoch, unlabeled_slots) if unlabeled else (None, [])
+        return Batch(
+            place=Place(self.seed, step, division.unlabeled, division.chunks, torch.tensor(unlabeled, dtype=torch.int64)),
+            labeled=labeled_part,
+            unlabeled=unlabeled_part,
+            pixels=self._pixels(labeled_part, unlabeled_part),
+            ids=(*labeled_ids, *unlabeled_ids),
+        )
+
+    def _order(self, epoch: int, purpose: str, count: int) -> NDArray[np.int64]:
+        batch = self.division.labeled if purpose == "labeled" else self.division.unlabeled
+        return _order(self.seed, epoch, purpose, count, self.steps_per_epoch * batch)
+
+    def _draw_geometry(self, epoch: int, purpose: str, slot: int, size: tuple[int, int]) -> Geometry:
+        draws = rng(self.seed, f"geometry of {purpose}", epoch, slot)
+        return draw_geometry(draws, size, self.config.crop, self.config.scale)
+
+    def _labeled(self, epoch: int, slots: Sequence[int]) -> tuple[Labeled, list[str]]:
+        order = self._order(epoch, "labeled", len(self.dataset.labeled))
+        images, masks, ids = [], [], []
+        for slot in slots:
+            sample = self.dataset.labeled[order[slot]]
+            frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
+            geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
+            images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
+            masks.append(crop_mask(_mask(sample, self.config.max_pixels), geometry, self.dataset.spec.ignore_value))
+            ids.append(sample.id)
+        return Labeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))), ids
+
+    def _unlabeled(self, epoch: int, slots: Sequence[int]) -> tuple[Unlabeled, list[str]]:
+        order = self._order(epoch, "unlabeled", len(self.dataset.unlabeled))
+        images, ignores, ids = [], [], []
+        views: list[list[ViewDraws]] = [[] for _ in range(self.views)]
+        for slot in slots:
+            sample = self.dataset.unlabeled[order[slot]]
+            frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
+            geometry = self._draw_geometry(epoch, "unlabeled", slot, frames[0].size)
+            images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
+            ignores.append(padding(geometry))
+            for view, drawn in enumerate(views):
+                draws = rng(self.seed, "strong view", epoch, slot, view)
+                drawn.append(draw_view(draws, len(frames), self.config.crop, self.strong))
+            ids.append(sample.id)
+        stacked = tuple(stack_views(drawn) for drawn in views)
+        return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), stacked), ids
+
+    def _pixels(self, labeled: Labeled, unlabeled: Unlabeled | None) -> PixelCounts:
+        """Count here in the worker, from masks and boxes alone: the loop reduces the counts before the forward pass."""
+        zero = torch.zeros((), dtype=torch.float64)
+        counts = (labeled.mask_BHW != self.dataset.spec.ignore_value).sum(dtype=torch.float64)
+        if unlabeled is None:
+            return PixelCounts(counts, zero, torch.zeros(self.views, dtype=torch.float64))
+        valid = ~unlabeled.ignore_BHW
+        views = [cutmix(valid, view.box_B4).sum(dtype=torch.float64) for view in unlabeled.views]
+        return PixelCounts(counts, valid.sum(dtype=torch.float64), torch.stack(views) if views else zero[None][:0])
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, epoch: int, purpose: str, count: int, length: int) -> NDArray[np.int64]:
+    """Return which sample stands at each slot of an epoch: the list repeated to the epoch's length, shuffled."""
+    repeated = np.arange(max(count, length), dtype=np.int64) % count
+    return rng(seed, f"order of {purpose}", epoch).permutation(repeated)
+
+
+def _mask(sample: Sample, max_pixels: int) -> NDArray[np.uint8]:
+    assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
+    return read_mask(sample.mask, max_pixels)
+
+
+def loader_workers(wanted: int, processes: int) -> int:
+    """Return the number of loader processes: as wanted, or for -1 the cores left to this process, at most 8."""
+    if wanted >= 0:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(0, cores // processes - 1))
+
+
+def iterate(stream: TrainStream, *, start: int, workers: int, pin: bool) -> Iterator[Batch]:
+    """Yield the chunks from step `start` on, read ahead by `workers` processes (0: read here).
+
+    Args:
+        stream: the run's batches.
+        start: first step.
+        workers: loader processes.
+        pin: copy to page-locked memory, for a GPU.
+    """
+    first = start * stream.division.accumulate
+    return iter(
+        DataLoader(
+            stream,
+            batch_size=None,
+            sampler=range(first, len(stream)),
+            num_workers=workers,
+            pin_memory=pin,
+            prefetch_factor=4 if workers else None,
+        )
+    )

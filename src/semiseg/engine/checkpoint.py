@@ -1,0 +1,137 @@
+"""Checkpoints without pickle: safetensors and JSON, complete or not there, the two newest kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from semiseg.errors import RunError
+
+_TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a run.
+
+    Attributes:
+        step: optimizer steps done.
+        tensors: models, optimizer and meter, by name.
+        state: everything else, as JSON.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors below a prefix, without it."""
+        return {
+            name.removeprefix(prefix + "/"): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(prefix + "/")
+        }
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint below `folder` and drop all but the newest two.
+
+    It is written beside its place and renamed into it, the manifest with the checksums last, so that a run killed at
+    any moment leaves whole checkpoints.
+    """
+    final = folder / f"step_{checkpoint.step:08d}"
+    draft = folder / f".{final.name}.partial"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    save_file(tensors, draft / _TENSORS)
+    (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8")
+    sums = {name: _sha256(draft / name) for name in (_TENSORS, _STATE)}
+    (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+    for name in (*sums, _MANIFEST):
+        _sync(draft / name)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(draft, final)
+    _sync(folder)
+    for old in _checkpoints(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest whole checkpoint, or None where there is none at all.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        warn: told of every damaged checkpoint that is passed over.
+
+    Raises:
+        RunError: there are checkpoints, but all are damaged.
+    """
+    found = _checkpoints(folder)
+    for path in reversed(found):
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            warn(f"checkpoint {path.name} is damaged ({error}); trying the one before")
+    if found:
+        raise RunError(
+            "every checkpoint is damaged", where=folder, remedy="restore the folder, or start again under another name"
+        )
+    return None
+
+
+def _read(path: Path) -> Checkpoint:
+    for name, expected in json.loads((path / _MANIFEST).read_text(encoding="utf-8")).items():
+        if name not in (_TENSORS, _STATE) or _sha256(path / name) != expected:
+            raise ValueError(f"checksum of {name}")
+    state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+    return Checkpoint(state.pop("step"), load_file(path / _TENSORS), state)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step_*"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Make the file system keep what was written, also across a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as tensors named `INDEX/NAME`; rates are not state, the schedule sets them."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}/{name}": torch.as_tensor(value) for index, slot in state.items() for name, value in slot.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Undo `optimizer_tensors` for an optimizer over the same parameters."""
+    content = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    content["state"] = state
+    optimizer.load_state_dict(content)

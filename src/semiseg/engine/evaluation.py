@@ -1,0 +1,144 @@
+"""How good are the student and the teacher: mean intersection over union on the val images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semiseg.data import DatasetSpec, Sample
+from semiseg.data.prefetch import prefetch
+from semiseg.data.reading import read_image, read_mask
+from semiseg.data.spec import Protocol
+from semiseg.engine.distributed import Processes
+from semiseg.engine.inference import predict_scores
+from semiseg.engine.precision import autocast
+from semiseg.models import Segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How student and teacher are evaluated."""
+
+    every: int = 1
+    """Epochs between evaluations; the last step is always evaluated."""
+    protocol: Protocol | None = None
+    """`original` (whole images) or `sliding` (windows of the crop's size). Default: the data set's."""
+    batch: int = 4
+    """Images of one size that are evaluated at once."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of one model on the val images.
+
+    Attributes:
+        classes: the names of the classes.
+        confusion_KK: counts of pixels, int64; rows are the truth, columns the prediction.
+    """
+
+    classes: tuple[str, ...]
+    confusion_KK: NDArray[np.int64]
+
+    @property
+    def iou_K(self) -> NDArray[np.float64]:
+        """Intersection over union of each class, 0 to 1; a class absent from truth and prediction counts as 0."""
+        hit = np.diag(self.confusion_KK).astype(np.float64)
+        union = self.confusion_KK.sum(0) + self.confusion_KK.sum(1) - hit
+        return hit / np.maximum(union, 1)
+
+    @property
+    def miou(self) -> float:
+        """Mean of `iou_K`, 0 to 1."""
+        return float(self.iou_K.mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Everything an evaluation needs but the models.
+
+    Attributes:
+        samples: the val samples.
+        spec: classes and ignore value.
+        protocol: see `predict_scores`.
+        window: side of a sliding window, pixels.
+        batch: images of one size at once.
+        bf16: whether models run in bf16.
+        max_pixels: size cap of an image.
+    """
+
+    samples: Sequence[Sample]
+    spec: DatasetSpec
+    protocol: Protocol
+    window: int
+    batch: int
+    bf16: bool
+    max_pixels: int
+
+    @torch.no_grad()
+    def evaluate(
+        self, models: Mapping[str, Segmenter], processes: Processes, tick: Callable[[int], None] = lambda done: None
+    ) -> dict[str, Evaluation]:
+        """Evaluate models on the same images, each image read once; the processes share the images.
+
+        Args:
+            models: models in eval mode on the process's device, by name.
+            processes: who takes part; no image is counted twice.
+            tick: called with the number of images done.
+        """
+        classes = self.spec.num_classes
+        device = processes.device
+        counts = {name: torch.zeros(classes, classes, dtype=torch.int64, device=device) for name in models}
+        done = 0
+        for images_BTCHW, masks_BHW in self._batches(self.samples[processes.rank :: processes.count]):
+            images, truth = images_BTCHW.to(device), masks_BHW.to(device)
+            for name, model in models.items():
+                predicted = self.predict(model, images).argmax(dim=1)
+                counts[name] += count_confusion(truth, predicted, classes, self.spec.ignore_value)
+            done += len(images_BTCHW)
+            tick(done)
+        return {name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy()) for name, count in counts.items()}
+
+    def predict(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+        """Return the scores_BKHW of uint8 images on the model's device."""
+        with autocast(self.bf16, images_BTCHW.device):
+            return predict_scores(model, model.normalize(images_BTCHW), protocol=self.protocol, window=self.window)
+
+    def read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read the frames (T, H, W, 3) and the mask (H, W) of a val sample."""
+        assert sample.mask is not None, "check_dataset admits no val sample without a mask"
+        frames = np.stack([np.asarray(read_image(path, self.max_pixels)) for path in sample.frames])
+        return frames, read_mask(sample.mask, self.max_pixels)
+
+    def _batches(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batch neighbours of one size: `images_BTCHW` and `masks_BHW`, uint8."""
+        waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        for frames, mask in prefetch(self.read, samples):
+            if waiting and (len(waiting) == self.batch or mask.shape != waiting[0][1].shape):
+                yield _stack(waiting)
+                waiting = []
+            waiting.append((frames, mask))
+        if waiting:
+            yield _stack(waiting)
+
+
+def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> tuple[Tensor, Tensor]:
+    frames_BTHWC = torch.from_numpy(np.stack([frames for frames, _ in pairs]))
+    return frames_BTHWC.permute(0, 1, 4, 2, 3), torch.from_numpy(np.stack([mask for _, mask in pairs]))
+
+
+def count_confusion(truth: Tensor, predicted: Tensor, classes: int, ignore_value: int) -> Tensor:
+    """Count pixels by (truth, prediction): int64 (K, K). Pixels of `ignore_value` do not count.
+
+    On the CPU in NumPy with 16 bits: `torch.bincount` takes 152 ms for a 2048 x 1024 map, this 7 ms.
+    """
+    valid = truth != ignore_value
+    if truth.device.type != "cpu":
+        pairs = truth[valid].long() * classes + predicted[valid]
+        return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+    wide = truth[valid].numpy().astype(np.uint16) * np.uint16(classes) + predicted[valid].numpy().astype(np.uint16)
+    return torch.from_numpy(np.bincount(wide, minlength=classes * classes).reshape(classes, classes))

@@ -1,0 +1,80 @@
+"""How far, how fast, how long still: the numbers and lines of a run's progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+
+class Progress:
+    """Measures the pace of a run. Pauses (evaluations) count for the time left, not for images per second."""
+
+    def __init__(self, *, steps: int, per_epoch: int, images: int, done: int) -> None:
+        """Start the clock.
+
+        Args:
+            steps: length of the run.
+            per_epoch: steps of an epoch.
+            images: images of a step, labeled and unlabeled, over all processes.
+            done: steps done before, by a run that is resumed.
+        """
+        self.steps, self.per_epoch, self.images = steps, per_epoch, images
+        self._began, self._first = time.monotonic(), done
+        self._mark, self._marked, self._pause = self._began, done, 0.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the block out of the pace."""
+        began = time.monotonic()
+        yield
+        self._pause += time.monotonic() - began
+
+    def epoch(self, step: int) -> float:
+        """Return the epochs done after a number of steps."""
+        return step / self.per_epoch
+
+    def images_per_second(self, step: int) -> float:
+        """Return the pace since the last call."""
+        now = time.monotonic()
+        pace = (step - self._marked) * self.images / max(now - self._mark - self._pause, 1e-9)
+        self._mark, self._marked, self._pause = now, step, 0.0
+        return pace
+
+    def line(self, step: int, values: Mapping[str, float], best: float | None) -> str:
+        """Return the progress line."""
+        parts = ", ".join(f"{name.removeprefix('loss_')} {values[name]:.3f}" for name in values if "loss_" in name)
+        words = [self._place(step), f"loss {values['loss']:.3f} ({parts})"]
+        if "confident" in values:
+            words.append(f"confident {values['confident']:.0%}")
+        words += [f"lr {values['lr']:.2g}", f"{values['images_per_second']:.1f} images/s"]
+        if torch.cuda.is_available():
+            words.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB")
+        words.append(f"{duration(self._left(step))} left")
+        if best is not None:
+            words.append(f"best mIoU {best:.1%}")
+        return "  ".join(words)
+
+    def verdict(self, step: int, miou: Mapping[str, float], best: float) -> str:
+        """Return the line after an evaluation."""
+        found = ", ".join(f"{name} {value:.2%}" for name, value in miou.items())
+        return f"{self._place(step)}  mIoU {found} (best {best:.2%})"
+
+    def _place(self, step: int) -> str:
+        epochs = -(-self.steps // self.per_epoch)
+        return f"epoch {min(-(-step // self.per_epoch), epochs)}/{epochs}  step {step}/{self.steps}"
+
+    def _left(self, step: int) -> float:
+        elapsed = time.monotonic() - self._began
+        return elapsed / max(step - self._first, 1) * (self.steps - step)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `1 h 12 m`, `3 m 20 s` or `41 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} m"
+    return f"{minutes} m {rest:02d} s" if minutes else f"{rest} s"

@@ -1,0 +1,149 @@
+"""The directory of a run: what is in it, and who may begin or continue it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from semiseg.errors import RunError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run's directory."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration; `semiseg train` takes it."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, hardware and command."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """What was said, with times."""
+        return self.path / "train.log"
+
+    @property
+    def metrics(self) -> Path:
+        """Every logged number: step, epoch, name, value."""
+        return self.path / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures of each evaluation."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What `--resume` continues from."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The best teacher, ready to use."""
+        return self.path / "model"
+
+
+def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, int]) -> None:
+    """Create the directory and write the configuration and the environment.
+
+    Args:
+        directory: the run.
+        config: the whole configuration.
+        facts: more for `environment.json`, for example counts of images.
+
+    Raises:
+        RunError: the directory is not empty; nothing in it is touched.
+    """
+    if directory.path.exists() and any(directory.path.iterdir()):
+        raise RunError(
+            "the run directory is not empty",
+            where=directory.path,
+            remedy="continue that run with --resume, or choose another name with --run.name NAME",
+        )
+    directory.path.mkdir(parents=True, exist_ok=True)
+    directory.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    content = json.dumps({**environment(), **facts}, indent=1) + "\n"
+    directory.environment.write_text(content, encoding="utf-8")
+
+
+def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]) -> None:
+    """Check that a run can be continued with a configuration.
+
+    Args:
+        directory: the run.
+        config: the configuration now.
+        free: dotted keys that may differ, as they do not change the result.
+
+    Raises:
+        RunError: there is no run here, or other keys differ; nothing is touched.
+    """
+    if not directory.config.is_file():
+        raise RunError(
+            "no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name"
+        )
+    before = flatten(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
+    now = flatten(config)
+    differing = [key for key in sorted(before | now) if key not in free and before.get(key) != now.get(key)]
+    if differing:
+        lines = [f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now" for key in differing]
+        raise RunError(
+            "the configuration differs from that of the run:\n    " + "\n    ".join(lines),
+            where=directory.config,
+            remedy="resume with the run's own settings, or start a new run with --run.name NAME",
+        )
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def environment() -> dict[str, str | int]:
+    """Return the facts that a result may depend on."""
+    facts: dict[str, str | int] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["semiseg", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": str(torch.cpu.get_capabilities().get("cpu_name") or platform.processor()),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+    for package in ("semiseg", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors"):
+        facts[package] = _version(package)
+    return facts
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ImportError:
+        return "from source"

@@ -1,0 +1,118 @@
+"""What a run says: the console, `train.log`, `metrics.csv` and TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+from torch.utils.tensorboard import SummaryWriter
+
+from semiseg.engine.rundir import RunDirectory
+
+_HEADER = ("step", "epoch", "name", "value")
+
+
+class RunLog:
+    """The voice of one run; a context manager. Only the main process speaks and writes."""
+
+    def __init__(self, directory: RunDirectory, *, active: bool, resumed_step: int | None = None) -> None:
+        """Open the files.
+
+        Args:
+            directory: the run.
+            active: whether this process speaks.
+            resumed_step: for a resumed run, the steps done; later rows of `metrics.csv` are removed, as they will be
+                written again.
+        """
+        self.active = active
+        self._console = Console(file=sys.stderr, highlight=False, quiet=not active)
+        self._status_shown = False
+        if not active:
+            return
+        self._text = directory.log.open("a", encoding="utf-8")
+        if resumed_step is not None:
+            rewind(directory.metrics, resumed_step)
+        new = not directory.metrics.exists()
+        self._table = directory.metrics.open("a", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._table)
+        if new:
+            self._rows.writerow(_HEADER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._board = SummaryWriter(str(directory.tensorboard), purge_step=resumed_step)
+
+    def __enter__(self) -> Self:
+        """Return the log."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        if self.active:
+            self._clear_status()
+            self._text.close()
+            self._table.close()
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """Print a line and keep it in `train.log`."""
+        if self.active:
+            self._clear_status()
+            self._console.print(Text(text), soft_wrap=True)
+            self._text.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
+            self._text.flush()
+
+    def status(self, text: str) -> None:
+        """Show a line that the next one replaces; where there is no terminal, print it."""
+        if not self.active:
+            return
+        if not self._console.is_terminal:
+            self._console.print(Text(text), soft_wrap=True)
+            return
+        self._clear_status()
+        self._console.print(Text(text, overflow="ellipsis", no_wrap=True), end="")
+        self._status_shown = True
+
+    def numbers(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """Write numbers to `metrics.csv` and TensorBoard.
+
+        Args:
+            step: optimizer steps done.
+            epoch: the same in epochs.
+            values: by name, for example `train/loss` or `teacher/miou`.
+        """
+        if not self.active:
+            return
+        for name, value in values.items():
+            self._rows.writerow((step, f"{epoch:.4f}", name, repr(float(value))))
+            self._board.add_scalar(name, value, step)
+        self._table.flush()
+
+    def _clear_status(self) -> None:
+        if self._status_shown:
+            self._console.file.write("\r\x1b[2K")
+            self._status_shown = False
+
+
+def rewind(metrics: Path, step: int) -> None:
+    """Drop the rows after `step` steps, in one step for whoever reads the file."""
+    if not metrics.exists():
+        return
+    with metrics.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    draft = metrics.with_name(".metrics.csv.partial")
+    with draft.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(row for row in rows if len(row) == len(_HEADER) and int(row[0]) <= step)
+    os.replace(draft, metrics)

@@ -1,0 +1,264 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from semiseg.data import Batch, PixelCounts, TrainStream, iterate
+from semiseg.engine.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from semiseg.engine.distributed import Processes
+from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator
+from semiseg.engine.gallery import draw_samples
+from semiseg.engine.meter import Meter
+from semiseg.engine.pictures import save_picture
+from semiseg.engine.precision import autocast
+from semiseg.engine.progress import Progress
+from semiseg.engine.rundir import RunDirectory
+from semiseg.engine.runlog import RunLog
+from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, set_lr
+from semiseg.errors import RunError
+from semiseg.methods import Method, ema_decay, make_teacher, update_teacher
+from semiseg.models import ModelCard, Segmenter, save_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a training needs.
+
+    Attributes:
+        method: what happens in one step.
+        student: the model that learns, on the device.
+        stream: the batches of the run.
+        evaluator: the val samples and how to evaluate.
+        card: facts of the model, written with it.
+        optimizer: rates and decay.
+        lr_scale: factor on the rates for the global batch.
+        schedule: lengths.
+        evaluation: when to evaluate.
+        threshold: confidence below which pictures grey a pseudo-label.
+        workers: loader processes.
+        bf16: whether models run in bf16.
+        directory: the run.
+        processes: this process among the others.
+        introduction: lines to say first.
+        after_evaluation: called by the main process with the run directory after each evaluation.
+    """
+
+    method: Method
+    student: Segmenter
+    stream: TrainStream
+    evaluator: Evaluator
+    card: ModelCard
+    optimizer: OptimizerConfig
+    lr_scale: float
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    threshold: float
+    workers: int
+    bf16: bool
+    directory: RunDirectory
+    processes: Processes
+    introduction: tuple[str, ...] = ()
+    after_evaluation: Callable[[Path], object] = lambda run: None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended: `best` is the best mIoU (0 to 1) of the labeling model, None without val images."""
+
+    best: float | None
+    best_step: int
+    steps: int
+    seconds: float
+
+
+@dataclass
+class _State:
+    """What changes during a run, and all that a checkpoint holds."""
+
+    student: Segmenter
+    teacher: Segmenter
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    meter: Meter = field(default_factory=Meter)
+
+
+def fit(task: Task, *, resume: bool) -> TrainingResult:
+    """Train to the end of the schedule, evaluating and saving on the way.
+
+    Args:
+        task: what to train.
+        resume: continue from the newest whole checkpoint of the run directory.
+
+    Raises:
+        RunError: nothing to resume from, or the loss is no longer finite.
+    """
+    began = time.monotonic()
+    notes = list(task.introduction)
+    state = _begin(task)
+    if resume:
+        _restore(task, state, notes.append)
+    wrapped = _wrap(state.student, task.processes)
+    steps, per_epoch = task.stream.steps, task.stream.steps_per_epoch
+    batches = iterate(task.stream, start=state.step, workers=task.workers, pin=task.processes.device.type == "cuda")
+    images = task.stream.division.labeled + task.stream.division.unlabeled
+    progress = Progress(steps=steps, per_epoch=per_epoch, images=images, done=state.step)
+
+    with RunLog(
+        task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None
+    ) as log:
+        for note in notes:
+            log.say(note)
+        while state.step < steps:
+            set_lr(state.optimizer, lr_factor(state.step, steps))
+            state.meter.add(_backward(task, wrapped, state.teacher, _next_chunks(task, batches)))
+            state.optimizer.step()
+            state.optimizer.zero_grad(set_to_none=True)
+            if task.method.ema_teacher:
+                update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
+            state.step += 1
+
+            last = state.step == steps
+            if last or state.step % task.schedule.log_every == 0:
+                _log_training(task, state, log, progress)
+            if last or state.step % (per_epoch * task.evaluation.every) == 0:
+                with progress.paused():
+                    _evaluate(task, state, log, progress)
+            if last or state.step % (task.schedule.checkpoint_every or per_epoch) == 0:
+                _save(task, state)
+    return TrainingResult(state.best, state.best_step, state.step, time.monotonic() - began)
+
+
+def _begin(task: Task) -> _State:
+    teacher = make_teacher(task.student) if task.method.ema_teacher else task.student
+    task.student.train()
+    return _State(task.student, teacher, build_optimizer(task.student, task.optimizer, task.lr_scale))
+
+
+def _wrap(student: Segmenter, processes: Processes) -> nn.Module:
+    if processes.count == 1:
+        return student
+    return DistributedDataParallel(student, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
+    """Fetch the chunks of one step and divide their losses by the pixel counts of the whole global batch."""
+    chunks = [next(batches).to(task.processes.device) for _ in range(task.stream.division.accumulate)]
+    counts = task.processes.sum(torch.stack([chunk.pixels.stacked() for chunk in chunks]).sum(0))
+    return [replace(chunk, pixels=PixelCounts.unstacked(counts)) for chunk in chunks]
+
+
+def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch]) -> dict[str, Tensor]:
+    """Add up the gradients of a step's chunks; return the step's logged scalars, of this process."""
+    logs: dict[str, Tensor] = {}
+    for index, chunk in enumerate(chunks):
+        waits = index < len(chunks) - 1 and isinstance(student, DistributedDataParallel)
+        with student.no_sync() if waits else nullcontext():
+            with autocast(task.bf16, task.processes.device):
+                result = task.method.step(student, teacher, chunk)
+            # DistributedDataParallel takes the mean over processes; the shares of the loss are to be added.
+            (result.loss * task.processes.count).backward()
+        for name, value in {"loss": result.loss.detach(), **result.logs}.items():
+            logs[name] = logs[name] + value if name in logs else value
+    return logs
+
+
+def _log_training(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
+    values = state.meter.read(task.processes)
+    if not torch.isfinite(torch.tensor(values["loss"])):
+        raise RunError(
+            f"the loss is {values['loss']} at step {state.step}",
+            where=task.directory.path,
+            remedy="lower --optimizer.lr, or try --precision fp32; checkpoints up to now are kept",
+        )
+    rate = progress.images_per_second(state.step)
+    values |= {"lr": state.optimizer.param_groups[0]["lr"], "images_per_second": rate}
+    log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
+    log.status(progress.line(state.step, values, state.best))
+
+
+def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
+    """Evaluate student and teacher, keep the better labeling model, draw pictures."""
+    if not task.evaluator.samples:
+        _keep_model(task, state, {})
+        return
+    models = {"student": state.student}
+    if state.teacher is not state.student:
+        models["teacher"] = state.teacher
+    state.student.eval()
+    found = task.evaluator.evaluate(models, task.processes)
+    judged = "teacher" if "teacher" in found else "student"
+    log.numbers(state.step, progress.epoch(state.step), _numbers(found))
+    if state.best is None or found[judged].miou >= state.best:
+        state.best, state.best_step = found[judged].miou, state.step
+        _keep_model(task, state, {"miou": found[judged].miou})
+    if task.processes.is_main:
+        unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
+        sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.threshold)
+        save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
+    log.say(progress.verdict(state.step, {name: result.miou for name, result in found.items()}, state.best))
+    if task.processes.is_main:
+        task.after_evaluation(task.directory.path)
+    state.student.train()
+
+
+def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:
+    numbers = {f"{name}/miou": result.miou for name, result in found.items()}
+    for name, result in found.items():
+        numbers |= {f"{name}/iou/{label}": float(iou) for label, iou in zip(result.classes, result.iou_K, strict=True)}
+    return numbers
+
+
+def _keep_model(task: Task, state: _State, metrics: dict[str, float]) -> None:
+    """Write the labeling model as the run's model."""
+    if task.processes.is_main:
+        metrics = {**metrics, "step": float(state.step)}
+        save_model(task.directory.model, state.teacher, replace(task.card, metrics=metrics))
+
+
+def _save(task: Task, state: _State) -> None:
+    sums = state.meter.tensors(task.processes)
+    if not task.processes.is_main:
+        return
+    parts: dict[str, dict[str, Tensor]] = {
+        "student": state.student.state_dict(),
+        "optimizer": optimizer_tensors(state.optimizer),
+        "meter": sums,
+    }
+    if state.teacher is not state.student:
+        parts["teacher"] = state.teacher.state_dict()
+    tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    facts: dict[str, Any] = {"best": state.best, "best_step": state.best_step, "meter_steps": state.meter.steps}
+    save_checkpoint(task.directory.checkpoints, Checkpoint(state.step, tensors, facts))
+
+
+def _restore(task: Task, state: _State, say: Callable[[str], None]) -> None:
+    checkpoint = load_checkpoint(task.directory.checkpoints, say)
+    if checkpoint is None:
+        say("no checkpoint yet: starting from the first step")
+        return
+    state.student.load_state_dict(checkpoint.part("student"))
+    if state.teacher is not state.student:
+        state.teacher.load_state_dict(checkpoint.part("teacher"))
+    restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
+    facts = checkpoint.state
+    state.step, state.best, state.best_step = checkpoint.step, facts["best"], facts["best_step"]
+    state.meter.restore(facts["meter_steps"], checkpoint.part("meter"), task.processes)
+    say(f"resumed after step {state.step}")

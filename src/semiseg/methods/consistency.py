@@ -1,0 +1,132 @@
+"""What FixMatch and its descendants share: pseudo-labels, strong views of them, and the loss between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semiseg.augment import ViewDraws, apply_photometric, cutmix
+from semiseg.data import Unlabeled
+from semiseg.methods.losses import share
+
+if TYPE_CHECKING:
+    from semiseg.methods.base import Normalize
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyConfig:
+    """Learning from the teacher's labels."""
+
+    threshold: float = 0.95
+    """Least confidence of a pseudo-label that is learned, 0 to 1 (published 0.95; figure 5 varies it)."""
+    weight: float = 1.0
+    """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
+    teacher: Literal["ema", "student"] = "ema"
+    """Who labels: the moving average of the student, or the student itself in eval mode (table 10)."""
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """The teacher's opinion: `label_BHW` int64, `confidence_BHW` fp32 in 0..1, `ignore_BHW` bool."""
+
+    label_BHW: Tensor
+    confidence_BHW: Tensor
+    ignore_BHW: Tensor
+
+    def mixed(self, box_B4: Tensor) -> PseudoLabel:
+        """Paste all three maps as CutMix pastes the images."""
+        return PseudoLabel(
+            cutmix(self.label_BHW, box_B4), cutmix(self.confidence_BHW, box_B4), cutmix(self.ignore_BHW, box_B4)
+        )
+
+    def confident(self, threshold: float) -> Tensor:
+        """Return where the label is learned: (B, H, W) bool."""
+        return (self.confidence_BHW >= threshold) & ~self.ignore_BHW
+
+
+@dataclass(frozen=True)
+class StrongView:
+    """A strong view: normalised `images_BTCHW` and the pseudo-label mixed alike."""
+
+    images_BTCHW: Tensor
+    pseudo: PseudoLabel
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a model into eval mode and back into the mode it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield model
+    finally:
+        model.train(training)
+
+
+@torch.no_grad()
+def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
+    """Label normalised weak views with the teacher in eval mode.
+
+    `no_grad`, not `inference_mode`: tensors made under the latter cannot be saved for the student's backward pass.
+    """
+    with evaluating(teacher):
+        logits_BKHW = teacher(images_BTCHW).float()
+    top_BHW, label_BHW = logits_BKHW.max(dim=1)
+    # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
+    # value near the threshold of 0.95 (only 0.9492 and 0.9531).
+    confidence_BHW = (logits_BKHW - top_BHW[:, None]).exp_().sum(dim=1).reciprocal_()
+    return PseudoLabel(label_BHW, confidence_BHW, ignore_BHW)
+
+
+def strong_view(unlabeled: Unlabeled, pseudo: PseudoLabel, draws: ViewDraws, normalize: Normalize) -> StrongView:
+    """Make one strong view: photometric changes of each frame, then CutMix of images and pseudo-label alike."""
+    pixels_BTCHW = unlabeled.images_BTCHW.float() / 255
+    changed = apply_photometric(pixels_BTCHW.flatten(0, 1), draws.photometric.map(lambda draw: draw.flatten(0, 1)))
+    images = normalize(changed.view_as(pixels_BTCHW))
+    return StrongView(cutmix(images, draws.box_B4), pseudo.mixed(draws.box_B4))
+
+
+def consistency_loss(logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:
+    """Return the chunk's share of one view's unlabeled loss.
+
+    Cross-entropy against the pseudo-label, zero where it is unsure or ignored, divided by all pixels that are not
+    ignored (not by the confident ones), so that the loss grows with the teacher's confidence.
+    """
+    loss_BHW = F.cross_entropy(logits_BKHW.float(), pseudo.label_BHW, reduction="none")
+    return share((loss_BHW * pseudo.confident(threshold)).sum(), pixels)
+
+
+def confident_share(pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:
+    """Return the chunk's share of the part of weak pixels whose label is learned, for the log."""
+    return share(pseudo.confident(threshold).sum(dtype=torch.float32), pixels)
+
+
+def forward_together(
+    student: nn.Module,
+    *streams: tuple[Tensor, Tensor | None],
+    keep_at: Literal["encoder", "classifier"] = "encoder",
+) -> list[Tensor]:
+    """Run several streams of images through the student in one pass and part the logits again.
+
+    One pass instead of several halves the launches, and under DistributedDataParallel there is one forward pass for
+    each backward pass. No layer couples the samples of a batch, so the results are those of separate passes.
+
+    Args:
+        student: the segmenter.
+        *streams: pairs of normalised `images_BTCHW` and channel multipliers `keep_BD`, or None for no dropout.
+        keep_at: where the multipliers act.
+    """
+    sizes = [len(images) for images, _ in streams]
+    dropped = next((keep for _, keep in streams if keep is not None), None)
+    keep_BD = None
+    if dropped is not None:
+        ones = [dropped.new_ones(size, dropped.shape[1]) for size in sizes]
+        keep_BD = torch.cat([one if keep is None else keep for one, (_, keep) in zip(ones, streams, strict=True)])
+    logits_BKHW = student(torch.cat([images for images, _ in streams]), keep_BD=keep_BD, keep_at=keep_at)
+    return list(logits_BKHW.split(sizes))

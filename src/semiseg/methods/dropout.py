@@ -1,0 +1,38 @@
+"""Feature dropout by channels: complementary (UniMatch V2, section 3.3) and its published variants."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semiseg.data import Place
+from semiseg.seeding import torch_rng
+
+
+def channel_masks(
+    kind: Literal["complementary", "random", "none"], place: Place, width: int, views: int, device: torch.device
+) -> list[Tensor] | list[None]:
+    """Draw the channel multipliers of each view: `views` tensors keep_BD of 0, 1 or 2, or None for no dropout.
+
+    For each image, m in {0, 1}^D is Bernoulli(0.5). Complementary: view 1 keeps 2 m, view 2 keeps 2 (1 - m).
+    Random: each view has a draw of its own. A random half of the images, floor(B / 2), is left undropped in all views.
+    The draw is of the global batch, so that it does not depend on how the batch is divided.
+
+    Args:
+        kind: which dropout.
+        place: which samples of which step.
+        width: D, the number of channels.
+        views: how many views; complementary needs 2.
+        device: where the multipliers are needed.
+    """
+    if kind == "none":
+        return [None] * views
+    generator = torch_rng(place.seed, "channel dropout", place.step)
+    draws = 1 if kind == "complementary" else views
+    first = 2 * torch.randint(0, 2, (draws, place.batch, width), generator=generator).float()
+    masks = torch.cat((first, 2 - first)) if kind == "complementary" else first
+    undropped = torch.randperm(place.batch, generator=generator)[: place.batch // 2]
+    masks[:, undropped] = 1.0
+    return list(masks[:, place.positions_B].to(device, non_blocking=True))

@@ -1,0 +1,59 @@
+"""FixMatch (arXiv 2001.07685) for segmentation, with an EMA teacher as in the tables of UniMatch V2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from semiseg.data import Batch
+from semiseg.methods.base import Method, StepResult
+from semiseg.methods.consistency import (
+    confident_share,
+    consistency_loss,
+    forward_together,
+    pseudo_label,
+    strong_view,
+)
+from semiseg.methods.dropout import channel_masks
+from semiseg.methods.losses import labeled_loss
+from semiseg.models import Segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixMatchConfig:
+    """Settings of FixMatch alone."""
+
+    dropout: Literal["none", "random"] = "none"
+    """Dropout of the strong view's features; `random` is the feature augmentation of figure 4a."""
+
+
+class FixMatch(Method):
+    """One strong view of each unlabeled image learns the teacher's confident labels of the weak view."""
+
+    views = 1
+
+    def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
+        """Return (labeled loss + consistency loss) / 2."""
+        config, unlabeled = self.settings.consistency, batch.unlabeled
+        assert unlabeled is not None, "the stream draws the views that this class asks for"
+        weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
+        pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
+        view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
+        kind = self.settings.fixmatch.dropout
+        (keep_BD,) = channel_masks(kind, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
+
+        logits_x, logits_s = forward_together(
+            student, (self.normalize(batch.labeled.images_BTCHW), None), (view.images_BTCHW, keep_BD)
+        )
+        loss_x = labeled_loss(logits_x, batch, self.settings.loss, self.ignore_value)
+        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], config.threshold)
+        return StepResult(
+            loss=(loss_x + config.weight * loss_s) / 2,
+            logs={
+                "loss_x": loss_x.detach(),
+                "loss_s": loss_s.detach(),
+                "confident": confident_share(pseudo, batch.pixels.weak, config.threshold),
+            },
+        )

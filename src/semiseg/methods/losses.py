@@ -1,0 +1,62 @@
+"""Losses of labeled pixels, in fp32, divided by the pixel count of the global batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from semiseg.data import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The loss of labeled images."""
+
+    labeled: Literal["ce", "ohem"] = "ce"
+    """`ce`: cross-entropy; `ohem`: cross-entropy of hard pixels (published for Cityscapes)."""
+    ohem_threshold: float = 0.7
+    """OHEM: a pixel is hard if its true class has at most this probability."""
+    ohem_min_kept: int = 200_000
+    """OHEM: at least this many pixels of a chunk are kept, the hardest first."""
+
+
+def share(sum_: Tensor, count: Tensor) -> Tensor:
+    """Divide a chunk's sum by the global count; without any pixel the share is 0 and so is its gradient."""
+    return sum_ / count.clamp(min=1).to(sum_.dtype)
+
+
+def labeled_loss(logits_BKHW: Tensor, batch: Batch, config: LossConfig, ignore_value: int) -> Tensor:
+    """Return the chunk's share of the labeled loss.
+
+    Cross-entropy shares add up to the mean over the valid pixels of the global batch, however it is divided. OHEM
+    chooses its pixels within a chunk, as published within a GPU's batch, so its shares are means of chunks.
+    """
+    mask_BHW = batch.labeled.mask_BHW.long()
+    if config.labeled == "ohem":
+        return ohem_loss(logits_BKHW, mask_BHW, config, ignore_value) / batch.place.chunks
+    loss = F.cross_entropy(logits_BKHW.float(), mask_BHW, ignore_index=ignore_value, reduction="sum")
+    return share(loss, batch.pixels.labeled)
+
+
+def ohem_loss(logits_BKHW: Tensor, mask_BHW: Tensor, config: LossConfig, ignore_value: int) -> Tensor:
+    """Return the mean cross-entropy of the hard pixels (online hard example mining).
+
+    Hard are pixels whose true class has a probability of at most the threshold, but at least the `ohem_min_kept`
+    hardest; where fewer pixels are valid, all of them.
+    """
+    valid = mask_BHW != ignore_value
+    loss = F.cross_entropy(logits_BKHW.float(), mask_BHW, ignore_index=ignore_value, reduction="none")
+    # -log p of the true class is the loss itself; ignored pixels count as certain, so they are kept last.
+    probability = torch.where(valid, (-loss.detach()).exp(), 1.0).flatten()
+    kept = min(config.ohem_min_kept, probability.numel())
+    if kept > 0:
+        hardest = probability.kthvalue(kept).values.clamp(min=config.ohem_threshold)
+        enough = valid.sum() >= config.ohem_min_kept
+        keep = valid & ((probability.view_as(loss) <= hardest) | ~enough)
+    else:
+        keep = valid & (probability.view_as(loss) <= config.ohem_threshold)
+    return share((loss * keep).sum(), keep.sum())

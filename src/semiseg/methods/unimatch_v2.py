@@ -1,0 +1,68 @@
+"""UniMatch V2 (arXiv 2410.10777): two strong views, complementary channel dropout, an EMA teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from semiseg.data import Batch
+from semiseg.methods.base import Method, StepResult
+from semiseg.methods.consistency import (
+    confident_share,
+    consistency_loss,
+    forward_together,
+    pseudo_label,
+    strong_view,
+)
+from semiseg.methods.dropout import channel_masks
+from semiseg.methods.losses import labeled_loss
+from semiseg.models import Segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniMatchV2Config:
+    """Settings of UniMatch V2 alone."""
+
+    dropout: Literal["complementary", "random", "none"] = "complementary"
+    """Dropout of the two views' features: complementary channels, independent draws (figure 4c), none (4b)."""
+    dropout_at: Literal["encoder", "classifier"] = "encoder"
+    """Where: on all levels of the encoder's output, or on the decoder's features before the classifier (table 12)."""
+
+
+class UniMatchV2(Method):
+    """Two strong views of each unlabeled image, complementary channel dropout, an EMA teacher (section 3)."""
+
+    views = 2
+
+    def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
+        """Return (labeled loss + mean consistency loss of the two views) / 2."""
+        config, unlabeled = self.settings.consistency, batch.unlabeled
+        assert unlabeled is not None, "the stream draws the views that this class asks for"
+        weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
+        pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
+        view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
+        v2 = self.settings.unimatch_v2
+        width = teacher.width if v2.dropout_at == "encoder" else teacher.decoder.features
+        keep1_BD, keep2_BD = channel_masks(v2.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
+
+        logits_x, logits_1, logits_2 = forward_together(
+            student,
+            (self.normalize(batch.labeled.images_BTCHW), None),
+            (view1.images_BTCHW, keep1_BD),
+            (view2.images_BTCHW, keep2_BD),
+            keep_at=v2.dropout_at,
+        )
+        loss_x = labeled_loss(logits_x, batch, self.settings.loss, self.ignore_value)
+        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], config.threshold)
+        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], config.threshold)
+        loss_s = (loss_1 + loss_2) / 2
+        return StepResult(
+            loss=(loss_x + config.weight * loss_s) / 2,
+            logs={
+                "loss_x": loss_x.detach(),
+                "loss_s": loss_s.detach(),
+                "confident": confident_share(pseudo, batch.pixels.weak, config.threshold),
+            },
+        )

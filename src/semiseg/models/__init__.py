@@ -1,0 +1,22 @@
+"""The networks: encoders, the DPT decoder, the segmenter made of them, and its model directory."""
+
+from semiseg.models.card import ModelCard
+from semiseg.models.dpt import DPT
+from semiseg.models.encoders import ENCODERS, Encoder
+from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.store import load_model, read_card, save_model
+from semiseg.models.weights import published_names
+
+__all__ = [
+    "DPT",
+    "ENCODERS",
+    "Encoder",
+    "ModelCard",
+    "ModelConfig",
+    "Segmenter",
+    "build_segmenter",
+    "load_model",
+    "published_names",
+    "read_card",
+    "save_model",
+]

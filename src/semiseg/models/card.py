@@ -1,0 +1,199 @@
+"""What a saved model says about itself: the contents of its `config.json` and of its `README.md`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from semiseg.errors import ModelError, closest
+from semiseg.models.segmenter import MAX_CHANNELS, ModelConfig
+
+VERSION = 1
+"""The version of the layout; a reader refuses a higher one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What is needed to use a model, and how good it is. Checked when it is made.
+
+    Raises:
+        ModelError: a value of the wrong type or out of range.
+    """
+
+    classes: tuple[str, ...]
+    """Names of the classes; their order is the order of the logits."""
+    palette: tuple[tuple[int, int, int], ...]
+    """A colour (red, green, blue, each 0 to 255) for every class."""
+    ignore_value: int = 255
+    """The value of mask pixels that belong to no class, 0 to 255."""
+    frames: int = 1
+    """Images in a sample: 1 for segmentation, 2 for change detection."""
+    crop: int
+    """Side of the training crop in pixels, the window of the sliding protocol."""
+    protocol: Literal["original", "sliding"] = "original"
+    """How images are shown to the model: whole, resized to multiples of the patch, or in windows."""
+    model: ModelConfig
+    """The network."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What it reached, by name, as finite fractions."""
+    version: int = VERSION
+    """The version of the layout."""
+
+    def __post_init__(self) -> None:
+        for name, good, expected in (*_card_rules(self), *_model_rules(self.model)):
+            if not good:
+                raise ModelError(
+                    f"the model card has a wrong value of {name!r}",
+                    expected=expected,
+                    remedy="correct it, or save the model again with this version of semiseg",
+                )
+
+
+def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
+    return (
+        ("version", _is_int(card.version, 1, VERSION), f"at most {VERSION}; a newer semiseg wrote this model"),
+        ("classes", _is_names(card.classes), "at least one name, each of 1 to 100 printable characters"),
+        ("palette", _is_palette(card.palette, card.classes), "one (red, green, blue) of 0 to 255 for every class"),
+        ("ignore_value", _is_int(card.ignore_value, 0, 255), "0 to 255"),
+        ("frames", _is_int(card.frames, 1, 2), "1 or 2"),
+        ("crop", _is_int(card.crop, 1, 2**14), "1 to 16384 pixels"),
+        ("protocol", card.protocol in ("original", "sliding"), "original or sliding"),
+        ("metrics", _is_metrics(card.metrics), "names with finite numbers"),
+        ("model", isinstance(card.model, ModelConfig), "the configuration of a model"),
+    )
+
+
+def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
+    widths = model.level_widths
+    good_widths = widths is None or (_is_tuple(widths) and len(widths) == 4 and all(map(_is_channels, widths)))
+    return (
+        ("model.encoder", isinstance(model.encoder, str), "the name of an encoder"),
+        ("model.decoder", model.decoder == "dpt", "dpt"),
+        ("model.weights", isinstance(model.weights, str), "hub, random or a path"),
+        ("model.features", model.features is None or _is_channels(model.features), f"1 to {MAX_CHANNELS}, or null"),
+        ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
+        ("model.freeze_encoder", isinstance(model.freeze_encoder, bool), "true or false"),
+    )
+
+
+def _is_int(value: object, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_channels(value: object) -> bool:
+    return _is_int(value, 1, MAX_CHANNELS)
+
+
+def _is_tuple(value: object) -> bool:
+    return isinstance(value, tuple)
+
+
+def _is_names(names: object) -> bool:
+    return (
+        isinstance(names, tuple)
+        and 1 <= len(names) <= 2**16
+        and all(isinstance(name, str) and 1 <= len(name) <= 100 and name.isprintable() for name in names)
+    )
+
+
+def _is_palette(palette: object, classes: object) -> bool:
+    return (
+        isinstance(palette, tuple)
+        and isinstance(classes, tuple)
+        and len(palette) == len(classes)
+        and all(_is_tuple(color) and len(color) == 3 and all(_is_int(c, 0, 255) for c in color) for color in palette)
+    )
+
+
+def _is_metrics(metrics: object) -> bool:
+    return isinstance(metrics, dict) and all(
+        isinstance(name, str) and name.isprintable() and type(value) in (int, float) and math.isfinite(value)
+        for name, value in metrics.items()
+    )
+
+
+def card_to_json(card: ModelCard) -> dict[str, Any]:
+    """Return the card as what JSON can hold."""
+    return asdict(card)
+
+
+def card_from_json(data: object, where: object) -> ModelCard:
+    """Read a card from parsed JSON.
+
+    Raises:
+        ModelError: not an object, a key unknown or missing, or a value of the wrong type or out of range.
+    """
+    values = _known_keys(ModelCard, data, where)
+    values["model"] = ModelConfig(**_known_keys(ModelConfig, values["model"], where))
+    return ModelCard(**values)
+
+
+def _known_keys(kind: type[ModelCard | ModelConfig], data: object, where: object) -> dict[str, Any]:
+    """Return the items of a JSON object, lists as tuples, if its keys are those of a dataclass."""
+    names = {entry.name for entry in fields(kind)}
+    needed = {e.name for e in fields(kind) if e.default is MISSING and e.default_factory is MISSING}
+    if not isinstance(data, Mapping):
+        raise _unusable(f"no JSON object for {kind.__name__}", where)
+    if unknown := sorted(data.keys() - names):
+        raise _unusable(f"unknown key {unknown[0]!r} in {kind.__name__}{closest(unknown[0], names)}", where)
+    if missing := sorted(needed - data.keys()):
+        raise _unusable(f"key {missing[0]!r} missing in {kind.__name__}", where)
+    return {name: _tuples(value) for name, value in data.items()}
+
+
+def _unusable(what: str, where: object) -> ModelError:
+    return ModelError(what, where=where, remedy="save the model again with this version of semiseg")
+
+
+def _tuples(value: object) -> object:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def render_card(card: ModelCard) -> str:
+    """Return the `README.md` of a model: what it is, how to use it, its classes and its figures."""
+    task = "change detection (pairs of images)" if card.frames == 2 else "semantic segmentation"
+    classes = [
+        f"| {index} | {_cell(name)} | #{red:02x}{green:02x}{blue:02x} |"
+        for index, (name, (red, green, blue)) in enumerate(zip(card.classes, card.palette, strict=True))
+    ]
+    metrics = [f"| {_cell(name)} | {value:.4f} |" for name, value in card.metrics.items()]
+    table = ["", "## Figures", "", "| metric | value |", "|---|---|", *metrics] if metrics else []
+    return "\n".join([*_HEAD.format(task=task, card=card).splitlines(), *classes, *table, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+_HEAD = """\
+---
+library_name: semiseg
+pipeline_tag: image-segmentation
+---
+# A model for {task}
+
+`{card.model.encoder}` with the decoder `{card.model.decoder}`, trained with semiseg on crops of {card.crop} pixels and
+evaluated by the `{card.protocol}` protocol.
+
+## Use
+
+```
+semiseg predict DIR IMAGES --out masks/
+```
+
+```python
+import semiseg
+
+model = semiseg.load("DIR")
+```
+
+`DIR` is the directory of this file.
+
+## Classes
+
+Pixels of the value {card.ignore_value} belong to no class.
+
+| id | name | colour |
+|---|---|---|"""

@@ -1,0 +1,109 @@
+"""The model directory: `config.json`, `model.safetensors` and a model card, ready to use and without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from semiseg.errors import ModelError
+from semiseg.models.card import ModelCard, card_from_json, card_to_json, render_card
+from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.weights import load_strictly, read_tensors
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+README = "README.md"
+
+MAX_CONFIG_BYTES = 2**23
+"""A longer `config.json` is not ours."""
+
+
+def save_model(directory: Path, segmenter: Segmenter, card: ModelCard) -> None:
+    """Write a model directory; other files in it are left alone.
+
+    Each file is replaced in one step, `config.json` last: whoever reads in between, or after a crash, finds complete
+    files, at worst with the metrics of the model that was there before.
+
+    Raises:
+        ModelError: the card describes another model.
+    """
+    described = len(card.classes), card.frames, _network(card.model)
+    if described != (segmenter.num_classes, segmenter.frames, _network(segmenter.config)):
+        raise ModelError(
+            "the card describes another model than the one to save",
+            where=directory,
+            expected=f"{segmenter.num_classes} classes, {segmenter.frames} frame(s), {segmenter.config}",
+            remedy="make the card from the model's own configuration and classes",
+        )
+    # Safetensors stores plain row-major tensors; the weights may be channels-last or on a device.
+    tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
+    directory.mkdir(parents=True, exist_ok=True)
+    config = json.dumps(card_to_json(card), indent=2) + "\n"
+    _replace(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _replace(directory / README, lambda path: path.write_text(render_card(card), encoding="utf-8"))
+    _replace(directory / CONFIG, lambda path: path.write_text(config, encoding="utf-8"))
+
+
+def load_model(directory: Path, device: torch.device | str = "cpu") -> tuple[Segmenter, ModelCard]:
+    """Read a model directory; strict, offline, and nothing in it is executed.
+
+    Args:
+        directory: what `save_model` wrote.
+        device: where the model goes.
+
+    Returns:
+        The model in evaluation mode and its card. The model's own `config.weights` is `random`: it is complete
+        without the encoder's origin, which the card keeps.
+
+    Raises:
+        ModelError: a file is missing, malformed or does not fit.
+    """
+    card = read_card(directory)
+    segmenter = build_segmenter(_network(card.model), len(card.classes), card.frames)
+    load_strictly(segmenter, read_tensors(directory / WEIGHTS), where=directory / WEIGHTS)
+    return segmenter.to(device).eval(), card
+
+
+def read_card(directory: Path) -> ModelCard:
+    """Read and check the `config.json` of a model directory.
+
+    Raises:
+        ModelError: missing, malformed, or with unknown or wrong values.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"no model here: {CONFIG} is missing",
+            where=directory,
+            expected=f"a directory with {CONFIG} and {WEIGHTS}",
+            remedy="name the `model` directory of a run",
+        )
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"longer than {MAX_CONFIG_BYTES} bytes")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{CONFIG} is not readable JSON ({error})", where=path, remedy="save the model again"
+        ) from error
+    return card_from_json(data, where=path)
+
+
+def _network(config: ModelConfig) -> ModelConfig:
+    """Return the configuration without the origin of the encoder's weights, which a saved model does not need."""
+    return replace(config, weights="random")
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside `path` and put it in place in one step."""
+    draft = path.with_name(f".{path.name}.tmp")
+    write(draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.data.scenes import CLASSES, PALETTE, draw_pair, draw_scene, write_scenes
+from semiseg.errors import DataError
+
+BUILDING = CLASSES.index("building")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [draw_scene(0, index) for index in range(32)]
+
+
+def test_scene_is_a_picture_with_a_mask_of_its_size(scenes):
+    for scene in scenes:
+        assert scene.image_HW3.shape == (128, 128, 3)
+        assert scene.image_HW3.dtype == np.uint8
+        assert scene.mask_HW.shape == (128, 128)
+        assert scene.mask_HW.dtype == np.uint8
+        assert scene.mask_HW.max() < len(CLASSES) == len(PALETTE)
+
+
+def test_scene_is_a_function_of_seed_and_index(scenes):
+    again = draw_scene(0, 5)
+    np.testing.assert_array_equal(again.image_HW3, scenes[5].image_HW3)
+    np.testing.assert_array_equal(again.mask_HW, scenes[5].mask_HW)
+    assert (draw_scene(1, 5).mask_HW != again.mask_HW).any()
+
+
+@pytest.mark.parametrize("size", [64, 200])
+def test_scene_has_any_size(size):
+    scene = draw_scene(3, 1, size)
+    assert scene.image_HW3.shape == (size, size, 3)
+    assert scene.mask_HW.shape == (size, size)
+
+
+def test_every_class_is_in_most_scenes_and_none_is_rare(scenes):
+    shares = np.array([np.bincount(scene.mask_HW.ravel(), minlength=len(CLASSES)) for scene in scenes]) / 128**2
+    assert ((shares > 0.002).mean(axis=0) >= 0.75).all()
+    assert (shares.mean(axis=0) >= 0.04).all()
+    assert (shares[:8].max(axis=0) > 0.02).all(), "eight labeled scenes must show every class"
+
+
+def test_light_varies_more_between_scenes_than_the_classes_do(scenes):
+    """The colour of a class must not be given away: its spread over scenes is as wide as the classes lie apart."""
+    means = np.array([[s.image_HW3[s.mask_HW == k].mean() for k in (0, 1, 3, 4, 5)] for s in scenes])
+    assert means.std(axis=0).mean() > 0.8 * means.mean(axis=0).std()
+
+
+def test_pair_changes_houses_and_nothing_else():
+    pairs = [draw_pair(0, index) for index in range(24)]
+    changed = np.array([pair.change_HW.mean() for pair in pairs])
+    assert {int(value) for pair in pairs for value in np.unique(pair.change_HW)} == {0, 1}
+    assert 0.005 < changed.mean() < 0.1
+    assert (changed == 0).any()
+    for pair in pairs:
+        assert pair.before_HW3.shape == pair.after_HW3.shape == (128, 128, 3)
+        assert (pair.before_HW3 != pair.after_HW3).mean() > 0.5
+
+
+def test_pair_is_a_function_of_seed_and_index():
+    one, two = draw_pair(2, 3), draw_pair(2, 3)
+    np.testing.assert_array_equal(one.after_HW3, two.after_HW3)
+    np.testing.assert_array_equal(one.change_HW, two.change_HW)
+
+
+def test_folder_is_complete(tmp_path: Path):
+    root = tmp_path / "scenes"
+    write_scenes(root, labeled=2, unlabeled=3, val=1, size=64, seed=4)
+    entries = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    numbers = {"labeled": [0, 1], "unlabeled": [2, 3, 4], "val": [100_000]}
+    images = {f"images/scene_{n:06d}.png" for split in numbers.values() for n in split}
+    masks = {f"masks/scene_{n:06d}.png" for split in ("labeled", "val") for n in numbers[split]}
+    assert entries == images | masks | {"dataset.yaml", "scenes.json", "labeled.txt", "unlabeled.txt", "val.txt"}
+    assert list(tmp_path.iterdir()) == [root], "nothing is left beside the folder"
+    assert (root / "labeled.txt").read_text().splitlines()[1] == "images/scene_000001.png masks/scene_000001.png"
+    assert (root / "unlabeled.txt").read_text().splitlines()[0] == "images/scene_000002.png"
+    mask = Image.open(root / "masks/scene_000001.png")
+    assert mask.mode == "L"
+    np.testing.assert_array_equal(np.asarray(mask), draw_scene(4, 1, 64).mask_HW)
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(root / "images/scene_000003.png")), draw_scene(4, 3, 64).image_HW3
+    )
+
+
+def test_description_names_classes_colours_and_lists(tmp_path: Path):
+    yaml = pytest.importorskip("yaml")
+    write_scenes(tmp_path, labeled=1, unlabeled=0, val=0, size=64)
+    assert yaml.safe_load((tmp_path / "dataset.yaml").read_text()) == {
+        "name": "scenes",
+        "classes": list(CLASSES),
+        "palette": [list(colour) for colour in PALETTE],
+        "ignore_value": 255,
+        "lists": {"labeled": "labeled.txt", "unlabeled": "unlabeled.txt", "val": "val.txt"},
+    }
+
+
+def test_same_scenes_are_left_as_they_are(tmp_path: Path):
+    settings = {"labeled": 1, "unlabeled": 1, "val": 1, "size": 64}
+    write_scenes(tmp_path, **settings)
+    kept = tmp_path / "images" / "scene_000000.png"
+    kept.write_bytes(b"touched")
+    write_scenes(tmp_path, **settings)
+    assert kept.read_bytes() == b"touched"
+
+
+@pytest.mark.parametrize("found", [json.dumps({"labeled": 9}), "not json", None])
+def test_other_content_is_an_error_and_stays(tmp_path: Path, found: str | None):
+    (tmp_path / "mine.txt").write_text("precious")
+    if found is not None:
+        (tmp_path / "scenes.json").write_text(found)
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(DataError, match="remedy"):
+        write_scenes(tmp_path, labeled=1, unlabeled=0, val=0, size=64)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before

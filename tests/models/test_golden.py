@@ -1,0 +1,86 @@
+"""DINOv2 + DPT against figures taken from the published UniMatch V2 implementation.
+
+Weights are not stored. Each tensor is filled by a rule from its published name and shape, on both sides; the figures in
+`tests/golden/models_dinov2_*.json` are what the published code then gave for an input made by the same rule: of every
+encoder level and of the logits the mean, the standard deviation, the norm, and 32 values evenly spaced in the
+flattened tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from semiseg.models import ModelConfig, Segmenter, build_segmenter, published_names
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def draws(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform draws of unit variance; the raw stream of a bit generator is the same in every version of NumPy."""
+    raw = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(int(np.prod(shape)))
+    return ((raw >> np.uint64(11)) * 2.0**-53 * 2 - 1).reshape(shape) * 3**0.5
+
+
+def rule(name: str, shape: tuple[int, ...]) -> Tensor:
+    """Fill a tensor so that no part of the network is degenerate."""
+    values = draws(name, shape)
+    if name.endswith("gamma"):
+        values = 0.5 + 0.1 * values
+    elif ".norm" in name and name.endswith("weight"):
+        values = 1 + 0.1 * values
+    elif name.endswith("pos_embed"):
+        values = 0.5 * values
+    elif len(shape) > 1 and name.endswith("weight"):
+        values = values * (1.4 / np.sqrt(np.prod(shape[1:])))
+    else:
+        values = 0.1 * values
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def fill(model: Segmenter) -> None:
+    state = model.state_dict()
+    for key, published in published_names(state).items():
+        state[key].copy_(rule(published, tuple(state[key].shape)))
+
+
+def assert_same(tensor: Tensor, golden: dict[str, Any]) -> None:
+    flat = tensor.double().flatten()
+    spaced = np.linspace(0, len(flat) - 1, len(golden["values"])).astype(int)
+    scale = golden["norm"] / len(flat) ** 0.5  # RMS, what a difference of single values is relative to
+    assert flat[spaced].numpy() == pytest.approx(golden["values"], rel=1e-4, abs=1e-4 * scale)
+    assert float(flat.mean()) == pytest.approx(golden["mean"], rel=1e-4, abs=1e-4 * scale)
+    assert float(flat.std(correction=0)) == pytest.approx(golden["std"], rel=1e-4)
+    assert float(flat.norm()) == pytest.approx(golden["norm"], rel=1e-4)
+
+
+@pytest.fixture(scope="module", params=["small", "base"])
+def model_and_golden(request: pytest.FixtureRequest) -> tuple[Segmenter, dict[str, Any]]:
+    model = build_segmenter(ModelConfig(encoder=f"dinov2_{request.param}", weights="random"), num_classes=21).eval()
+    with torch.no_grad():
+        fill(model)
+    return model, json.loads((GOLDEN / f"models_dinov2_{request.param}.json").read_text())
+
+
+@pytest.mark.parametrize("size", ["518x518", "364x490"])
+def test_features_and_logits_are_the_published_ones(
+    model_and_golden: tuple[Segmenter, dict[str, Any]], size: str
+) -> None:
+    model, golden = model_and_golden
+    height, width = map(int, size.split("x"))
+    image = torch.from_numpy(draws(f"image {size}", (1, 3, height, width)).astype(np.float32))
+    levels: list[Tensor] = []
+    hook = model.encoder.register_forward_hook(lambda _module, _images, output: levels.extend(output))
+    with hook, torch.inference_mode():
+        logits = model(image[:, None])
+    assert len(levels) == 4
+    for index, level in enumerate(levels):
+        assert_same(level, golden[size][f"level{index}"])
+    assert_same(logits, golden[size]["logits"])

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.errors import DataError, ModelError
+from semiseg.prediction import Predictor, predict
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def stamps(root: Path) -> dict[str, int]:
+    return {name: (root / name).stat().st_mtime_ns for name in tree(root)}
+
+
+def test_the_tree_is_mirrored_and_each_mask_is_that_of_its_image(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    summary = predict(predictor, photos, tmp_path / "out")
+    assert tree(tmp_path / "out") == ["a.png", "b.png", "deep/c.png"]
+    for image, mask in {"a.jpg": "a.png", "b.png": "b.png", "deep/c.JPG": "deep/c.png"}.items():
+        with Image.open(tmp_path / "out" / mask) as written:
+            assert written.mode == "P"
+            assert np.array_equal(np.asarray(written), predictor.mask(photos / image))
+    assert (summary.images, summary.skipped, summary.unreadable) == (3, 0, ())
+    assert summary.images_per_second == pytest.approx(3 / summary.seconds)
+
+
+def test_one_image_and_a_model_directory_will_do(model: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict(model, photos / "a.jpg", tmp_path / "out", device="cpu").images == 1
+    assert tree(tmp_path / "out") == ["a.png"]
+
+
+def test_overlays_lie_beside_the_masks(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    predict(predictor, photos, tmp_path / "out", overlays=True)
+    assert tree(tmp_path / "out") == [
+        "a.png",
+        "a_overlay.jpg",
+        "b.png",
+        "b_overlay.jpg",
+        "deep/c.png",
+        "deep/c_overlay.jpg",
+    ]
+    with Image.open(tmp_path / "out" / "a_overlay.jpg") as image:
+        assert image.size == (40, 50)
+
+
+def test_a_second_run_writes_only_what_is_missing(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(predictor, photos, out)
+    (out / "b.png").unlink()
+    before = stamps(out)
+    summary = predict(predictor, photos, out)
+    assert (summary.images, summary.skipped) == (1, 2)
+    assert {name: stamps(out)[name] for name in before} == before
+    assert predict(predictor, photos, out).images_per_second == 0.0
+
+
+def test_overwrite_predicts_again_what_exists(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(predictor, photos, out)
+    (out / "a.png").write_bytes(b"")
+    summary = predict(predictor, photos, out, overwrite=True)
+    assert (summary.images, summary.skipped) == (3, 0)
+    assert (out / "a.png").stat().st_size > 0
+
+
+def test_overlays_can_be_asked_for_later(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    predict(predictor, photos, tmp_path / "out")
+    assert predict(predictor, photos, tmp_path / "out", overlays=True).images == 3
+
+
+def test_an_unreadable_image_is_reported_and_stops_nothing(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (photos / "a.jpg").write_bytes((photos / "a.jpg").read_bytes()[:200])
+    summary = predict(predictor, photos, tmp_path / "out")
+    assert tree(tmp_path / "out") == ["b.png", "deep/c.png"]
+    assert summary.images == 2
+    [(path, reason)] = summary.unreadable
+    assert path == photos / "a.jpg"
+    assert "image" in reason
+
+
+def test_it_is_an_error_if_no_image_can_be_read(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_text("not an image")
+    with pytest.raises(DataError, match="none of 1 images can be read"):
+        predict(predictor, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_no_image_is_an_error(predictor: Predictor, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"no image found|no such image or folder"):
+        predict(predictor, tmp_path / name, tmp_path / "out")
+
+
+def test_hidden_files_are_left_out(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (photos / "._a.jpg").write_bytes(b"resource fork")
+    (photos / ".trash").mkdir()
+    (photos / ".trash" / "old.jpg").write_bytes(b"")
+    assert predict(predictor, photos, tmp_path / "out").unreadable == ()
+
+
+def test_an_output_inside_the_input_is_not_predicted_itself(predictor: Predictor, photos: Path) -> None:
+    predict(predictor, photos, photos / "masks", overlays=True)
+    summary = predict(predictor, photos, photos / "masks", overlays=True)
+    assert (summary.images, summary.skipped) == (0, 3)
+
+
+def test_the_folder_of_the_images_is_no_output(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    before = stamps(photos)
+    for inputs, out in [(photos, photos), (photos, tmp_path / "link"), (photos / "a.jpg", photos)]:
+        with pytest.raises(DataError, match="share a folder"):
+            predict(predictor, inputs, out)
+    assert stamps(photos) == before
+
+
+def test_a_mask_never_replaces_an_image(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    # photos/photos/b.png would become photos/b.png, which is an image itself.
+    (photos / "photos").mkdir()
+    (photos / "photos" / "b.png").write_bytes((photos / "b.png").read_bytes())
+    before = (photos / "b.png").read_bytes()
+    with pytest.raises(DataError, match="would replace an image"):
+        predict(predictor, photos, tmp_path)
+    assert (photos / "b.png").read_bytes() == before
+
+
+def test_two_images_that_would_share_a_mask_are_an_error(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20)).save(photos / "a.png")
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png would share one mask"):
+        predict(predictor, photos, tmp_path / "out")
+
+
+def test_an_output_that_is_a_file_is_an_error(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").touch()
+    with pytest.raises(DataError, match="the output is a file"):
+        predict(predictor, photos, tmp_path / "mask.png")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match="cannot write a prediction"):
+        predict(predictor, photos, tmp_path / "out")
+
+
+def test_a_write_that_fails_leaves_no_half_mask(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        predict(predictor, photos, tmp_path / "out")
+    assert tree(tmp_path / "out") == []
+
+
+def test_names_as_long_as_the_file_system_allows(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (photos / "a.jpg").rename(photos / ("é" * 125 + ".jpg"))
+    assert predict(predictor, photos, tmp_path / "out").images == 3
+
+
+def test_progress_counts_to_the_end_with_skipped_images(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    predict(predictor, photos / "a.jpg", tmp_path / "out")
+    calls: list[tuple[int, int]] = []
+    predict(predictor, photos, tmp_path / "out", progress=lambda done, count: calls.append((done, count)))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_change_detector_needs_more_than_a_folder_of_images(change_model: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="2 frames a sample"):
+        predict(change_model, photos, tmp_path / "out", device="cpu")
+
+
+def test_a_long_folder_is_streamed(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between reading and writing there are never more than a few images."""
+    (tmp_path / "in").mkdir()
+    for index in range(40):
+        Image.new("RGB", (14, 14)).save(tmp_path / "in" / f"{index:02}.png")
+    open_now = most = 0
+    read = predict.__globals__["read_image"]
+    save = predict.__globals__["save_picture"]
+
+    def counted_read(path: Path) -> Image.Image:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        return read(path)
+
+    def counted_save(*arguments: object, **options: object) -> None:
+        nonlocal open_now
+        save(*arguments, **options)
+        open_now -= 1
+
+    monkeypatch.setitem(predict.__globals__, "read_image", counted_read)
+    monkeypatch.setitem(predict.__globals__, "save_picture", counted_save)
+    assert predict(predictor, tmp_path / "in", tmp_path / "out").images == 40
+    assert most <= 10
