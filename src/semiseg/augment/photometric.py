@@ -179,7 +179,7 @@ def _shift_hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
 
 
 def _blur(images_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
-    """Blur with a separable Gaussian, the edge pixels repeated outwards as Pillow does."""
+    """Blur with a separable Gaussian, the edge pixels repeated outwards as in Pillow, which has three box filters."""
     if _idle(sigma_B == 0):
         return images_BCHW
     sigma_B1 = sigma_B[:, None].clamp_min(1e-3)  # 0 becomes a kernel that is exactly 1 in its middle

@@ -27,8 +27,8 @@ _GRASS = _colours((0.31, 0.47, 0.18), (0.44, 0.56, 0.27), (0.60, 0.57, 0.33), (0
 _LEAVES = _colours((0.15, 0.27, 0.14), (0.22, 0.36, 0.15), (0.33, 0.41, 0.17), (0.52, 0.37, 0.15), (0.42, 0.26, 0.15))
 _WATER = _colours((0.09, 0.18, 0.27), (0.17, 0.29, 0.25), (0.30, 0.33, 0.25), (0.17, 0.40, 0.45), (0.30, 0.40, 0.52))
 _CROPS = _colours(
-    (0.41, 0.31, 0.23), (0.60, 0.49, 0.37), (0.28, 0.23, 0.20), (0.45, 0.56, 0.27), (0.24, 0.41, 0.19),
-    (0.79, 0.67, 0.37), (0.72, 0.62, 0.45), (0.84, 0.77, 0.24), (0.55, 0.55, 0.30),
+    (0.41, 0.31, 0.23), (0.60, 0.49, 0.37), (0.28, 0.23, 0.20), (0.24, 0.41, 0.19),
+    (0.79, 0.67, 0.37), (0.72, 0.62, 0.45), (0.84, 0.77, 0.24),
 )  # fmt: skip
 _PAVING = _colours((0.30, 0.30, 0.32), (0.45, 0.45, 0.46), (0.64, 0.63, 0.60), (0.66, 0.57, 0.44), (0.50, 0.39, 0.34))
 _ROOFS = _colours(
@@ -61,7 +61,7 @@ def _paint_ground(place: Place, rng: np.random.Generator) -> Map:
     size = place.size
     fine, patches = smooth_noise(rng, size, 2), smooth_noise(rng, size, 13, 2)
     meadow = _pick(rng, _pick(rng, _GRASS, 2, 0.1), place.parcel_count, 0.09)
-    albedo: Map = meadow[place.parcel] * (1 + 0.10 * fine + 0.09 * patches)[..., None]
+    albedo: Map = meadow[place.parcel] * (1 + 0.08 * fine + 0.09 * patches)[..., None]
     field = place.ground == FIELD
     albedo[field] = _paint_fields(place, rng, fine, patches)[field]
     albedo = blend(albedo, _paint_water(place, rng), smoothstep(place.depth, -0.7, 0.7) * (place.ground == WATER))
@@ -75,8 +75,8 @@ def _paint_fields(place: Place, rng: np.random.Generator, fine: Map, patches: Ma
     crop = _pick(rng, grown, count, 0.1)[place.parcel]
     along_u = (rng.random(count) < 0.5)[place.parcel]
     across = np.where(along_u, place.u, place.v)
-    period = rng.uniform(3.2, 6.5, count).astype(np.float32)[place.parcel]
-    depth = rng.uniform(0.07, 0.22, count).astype(np.float32)[place.parcel]
+    period = rng.uniform(3.8, 7.0, count).astype(np.float32)[place.parcel]
+    depth = rng.uniform(0.1, 0.26, count).astype(np.float32)[place.parcel]
     rows = np.sin(2 * math.pi * across / period) * depth
     tramline = np.abs(np.mod(across, 17.0) - 8.5) < 0.9
     furrowed: Map = crop * (1 + rows + 0.05 * fine + 0.06 * patches - 0.12 * tramline)[..., None]

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from semiseg.data import Place
+from semiseg.methods.dropout import channel_masks
+
+CPU = torch.device("cpu")
+PLACE = Place(seed=3, step=7, batch=9, chunks=1, positions_B=torch.arange(9))
+
+
+def test_complementary_masks_fill_each_other_up() -> None:
+    first, second = channel_masks("complementary", PLACE, 400, 2, CPU)
+    assert torch.equal(first + second, torch.full((9, 400), 2.0))
+    dropped = (first != 1).any(dim=1)
+    assert set(first[dropped].unique().tolist()) == {0.0, 2.0}
+    assert first[dropped].mean().item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
+@pytest.mark.parametrize("kind", ["complementary", "random"])
+def test_half_of_the_pairs_rounded_down_is_untouched_in_both_views(kind: Any, batch: int) -> None:
+    place = replace(PLACE, batch=batch, positions_B=torch.arange(batch))
+    first, second = channel_masks(kind, place, 64, 2, CPU)
+    untouched = (first == 1).all(dim=1)
+    assert untouched.sum() == batch // 2
+    assert torch.equal(untouched, (second == 1).all(dim=1))
+
+
+def test_which_pairs_are_untouched_varies() -> None:
+    chosen = {
+        tuple((channel_masks("complementary", replace(PLACE, step=step), 64, 2, CPU)[0] == 1).all(1).tolist())
+        for step in range(20)
+    }
+    assert len(chosen) > 5
+
+
+def test_random_masks_are_drawn_for_each_view() -> None:
+    first, second = channel_masks("random", PLACE, 400, 2, CPU)
+    dropped = (first != 1).any(dim=1)
+    agreement = (first[dropped] == second[dropped]).float().mean().item()
+    assert agreement == pytest.approx(0.5, abs=0.1)
+
+
+def test_no_dropout() -> None:
+    assert channel_masks("none", PLACE, 8, 2, CPU) == [None, None]
+
+
+def test_draws_do_not_depend_on_how_the_batch_is_divided() -> None:
+    whole = channel_masks("complementary", PLACE, 16, 2, CPU)
+    part = channel_masks("complementary", replace(PLACE, positions_B=torch.tensor([1, 4, 7])), 16, 2, CPU)
+    for all_masks, some in zip(whole, part, strict=True):
+        assert torch.equal(all_masks[[1, 4, 7]], some)
