@@ -10,7 +10,9 @@ from PIL import Image
 from semiseg.data.scenes import CLASSES, PALETTE, draw_pair, draw_scene, write_scenes
 from semiseg.errors import DataError
 
-BUILDING = CLASSES.index("building")
+SHARES = (0.216, 0.1945, 0.122, 0.2835, 0.1201, 0.0639)
+COLOUR = (109.3, 115.3, 87.8)
+"""Share of each class and mean RGB of scenes 0 to 31 of seed 0."""
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,14 @@ def test_every_class_is_in_most_scenes_and_none_is_rare(scenes):
     assert ((shares > 0.002).mean(axis=0) >= 0.75).all()
     assert (shares.mean(axis=0) >= 0.04).all()
     assert (shares[:8].max(axis=0) > 0.02).all(), "eight labeled scenes must show every class"
+
+
+def test_scenes_are_those_that_were_published(scenes):
+    """Loose enough for another NumPy or Pillow, tight enough to notice that seed 0 draws other scenes."""
+    shares = np.mean([np.bincount(s.mask_HW.ravel(), minlength=len(CLASSES)) for s in scenes], axis=0) / 128**2
+    colour = np.mean([scene.image_HW3.mean(axis=(0, 1)) for scene in scenes], axis=0)
+    np.testing.assert_allclose(shares, SHARES, atol=0.002)
+    np.testing.assert_allclose(colour, COLOUR, atol=1.0)
 
 
 def test_light_varies_more_between_scenes_than_the_classes_do(scenes):
@@ -100,6 +110,16 @@ def test_description_names_classes_colours_and_lists(tmp_path: Path):
         "ignore_value": 255,
         "lists": {"labeled": "labeled.txt", "unlabeled": "unlabeled.txt", "val": "val.txt"},
     }
+
+
+def test_more_labels_are_the_same_pictures(tmp_path: Path):
+    write_scenes(tmp_path / "few", labeled=1, unlabeled=1, val=1, size=64)
+    write_scenes(tmp_path / "all", labeled=2, unlabeled=0, val=1, size=64)
+    few, all_ = (
+        {path.name: path.read_bytes() for path in sorted((tmp_path / name / "images").iterdir())}
+        for name in ("few", "all")
+    )
+    assert few == all_
 
 
 def test_same_scenes_are_left_as_they_are(tmp_path: Path):

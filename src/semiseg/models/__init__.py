@@ -4,7 +4,7 @@ from semiseg.models.card import ModelCard
 from semiseg.models.dpt import DPT
 from semiseg.models.encoders import ENCODERS, Encoder
 from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
-from semiseg.models.store import load_model, read_card, save_model
+from semiseg.models.store import find_model, load_model, read_card, save_model
 from semiseg.models.weights import published_names
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "ModelConfig",
     "Segmenter",
     "build_segmenter",
+    "find_model",
     "load_model",
     "published_names",
     "read_card",

@@ -50,11 +50,16 @@ def save_model(directory: Path, segmenter: Segmenter, card: ModelCard) -> None:
     _replace(directory / CONFIG, lambda path: path.write_text(config, encoding="utf-8"))
 
 
-def load_model(directory: Path, device: torch.device | str = "cpu") -> tuple[Segmenter, ModelCard]:
+def find_model(path: Path | str) -> Path:
+    """Return the model directory of a run directory; any other path is returned as it is."""
+    return Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+
+
+def load_model(directory: Path | str, device: torch.device | str = "cpu") -> tuple[Segmenter, ModelCard]:
     """Read a model directory; strict, offline, and nothing in it is executed.
 
     Args:
-        directory: what `save_model` wrote.
+        directory: what `save_model` wrote, or the run directory around it.
         device: where the model goes.
 
     Returns:
@@ -64,6 +69,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu") -> tuple[Seg
     Raises:
         ModelError: a file is missing, malformed or does not fit.
     """
+    directory = find_model(directory)
     card = read_card(directory)
     segmenter = build_segmenter(_network(card.model), len(card.classes), card.frames)
     load_strictly(segmenter, read_tensors(directory / WEIGHTS), where=directory / WEIGHTS)
