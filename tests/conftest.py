@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+
+from semiseg.api import TrainedRun, recipe_config, train
+from semiseg.data.scenes import write_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NO_SHARED_DATA = "no shared data"
@@ -38,6 +42,44 @@ def levir_root() -> Path:
 def published_splits() -> Path:
     """Return the published labeled, unlabeled and validation lists, one directory per dataset."""
     return _shared("splits")
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data set of drawn scenes of 64x64: 4 labeled, 6 unlabeled, 2 val; an epoch at batch 2 is 3 steps."""
+    root = tmp_path_factory.mktemp("tiny") / "scenes"
+    write_scenes(root, labeled=4, unlabeled=6, val=2, size=64)
+    return root
+
+
+@pytest.fixture
+def tiny_words(tiny_scenes: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return `words(name, *overrides)`: a tiny training as it stands on the command line, after `semiseg train`.
+
+    The run is written to `tmp_path / name`. A learning rate at which three steps change every loss, logged each step.
+    """
+
+    def words(name: str, *overrides: str) -> list[str]:
+        return [
+            *(str(tiny_scenes), "--run.folder", str(tmp_path), "--run.name", name, "--device", "cpu"),
+            *("--precision", "fp32", "--model.encoder", "vit_nano", "--model.weights", "random"),
+            *("--data.crop", "32", "--data.workers", "0", "--schedule.steps", "3", "--schedule.batch", "2"),
+            *("--schedule.log_every", "1", "--optimizer.lr", "1e-3", "--optimizer.decoder_multiplier", "1"),
+            *("--optimizer.lr_batch", "0", "--consistency.threshold", "0.2", "--evaluation.every", "100", *overrides),
+        ]
+
+    return words
+
+
+@pytest.fixture
+def train_tiny(tiny_words: Callable[..., list[str]]) -> Callable[..., TrainedRun]:
+    """Return `train(name, *overrides, resume=False)`: a tiny training in this process."""
+
+    def run(name: str, *overrides: str, resume: bool = False) -> TrainedRun:
+        folder, *words = tiny_words(name, *overrides)
+        return train(recipe_config(folder, words), resume=resume)
+
+    return run
 
 
 def _shared(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from semiseg.engine.schedule import lr_scale
 from semiseg.engine.training import Task, TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.methods import MethodSettings, find_method
-from semiseg.models import ModelCard, Segmenter, build_segmenter, load_model
+from semiseg.models import ModelCard, Segmenter, build_segmenter, find_model, load_model
 from semiseg.reporting import report
 
 
@@ -82,10 +82,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
                 begin_run(run, plain, counts)
         processes.wait()
         task = _task(config, run, processes, division, dataset, student.to(processes.device))
-        result = fit(task, resume=resume)
-        if processes.is_main:
-            report(run.path)
-        return TrainedRun(run.path, result)
+        return TrainedRun(run.path, fit(task, resume=resume))
 
 
 def run_name(config: Config) -> str:
@@ -178,7 +175,7 @@ def _task(
         directory=run,
         processes=processes,
         introduction=_introduction(config, run, dataset, division, bf16, processes),
-        after_evaluation=report,
+        report=report,
     )
 
 
@@ -218,15 +215,16 @@ def evaluate(
         model: a run directory or the `model` directory in it.
         data: where the val images are; default: those of the model's run.
         device: auto, cpu, cuda or cuda:N.
-        precision: see `Config.precision`.
+        precision: see `Config.precision`; auto: as the model's run, where it lies in one.
 
     Raises:
         SemisegError: no model, no val images, or images that do not fit the model.
     """
-    directory = model_directory(model)
+    directory = find_model(model)
     chosen = choose_device(device)
     segmenter, card = load_model(directory, chosen)
-    config = data or _data_of_run(directory)
+    trained = _config_of_run(directory)
+    config = data or _data_of_run(trained, directory)
     spec, samples = load_val(config)
     if spec.classes != card.classes:
         raise DataError(
@@ -243,16 +241,12 @@ def evaluate(
         spec=spec,
         protocol=card.protocol,
         window=card.crop,
-        batch=_evaluation_batch(directory),
-        bf16=uses_bf16(precision, chosen),
+        # Batch and precision of the run, so that not even rounding differs from what training logged.
+        batch=trained.evaluation.batch if trained else 1,
+        bf16=uses_bf16(trained.precision if trained and precision == "auto" else precision, chosen),
         max_pixels=config.max_pixels,
     )
     return evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]
-
-
-def model_directory(path: Path | str) -> Path:
-    """Return the model's directory for a run or a model directory."""
-    return Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
 
 
 def _config_of_run(directory: Path) -> Config | None:
@@ -260,19 +254,7 @@ def _config_of_run(directory: Path) -> Config | None:
     return make_config(yaml.safe_load(path.read_text(encoding="utf-8")), where=path) if path.is_file() else None
 
 
-def _data_of_run(directory: Path) -> DataConfig:
-    config = _config_of_run(directory)
-    if config is None:
+def _data_of_run(trained: Config | None, directory: Path) -> DataConfig:
+    if trained is None:
         raise DataError("no data named", where=directory, remedy="pass --data.root FOLDER (and --data.val LIST)")
-    return config.data
-
-
-def _evaluation_batch(directory: Path) -> int:
-    """Return the run's batch, so that not even rounding differs from what training logged."""
-    config = _config_of_run(directory)
-    return config.evaluation.batch if config else 1
-
-
-def with_seed(config: Config, seed: int) -> Config:
-    """Return the configuration with another seed."""
-    return replace(config, seed=seed)
+    return trained.data

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0: done; 2: bad input, with one readable message; 130: interrupted.
+        0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -45,6 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SemisegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        remedy = "check that the path exists, may be written and has room"
+        where = f"\n  where:    {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}\n  remedy:   {remedy}", file=sys.stderr)
+        return 2
+    except SystemExit as ended:  # argparse, after -h
+        return int(ended.code or 0)
     except KeyboardInterrupt:
         print("interrupted; a run continues with --resume", file=sys.stderr)
         return 130
@@ -56,10 +63,17 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, verb: str, description: str, **options: Any) -> None:
         super().__init__(prog=f"semiseg {verb}", description=description, allow_abbrev=False, **options)
-        self.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
+        self.add_argument("--json", type=_json_file, metavar="FILE", help="also write the result as JSON")
 
     def error(self, message: str) -> Any:
         raise ConfigError(message, remedy=f"see `{self.prog} -h`")
+
+
+def _json_file(name: str) -> Path:
+    """Refuse a folder now, not after hours of training."""
+    if Path(name).is_dir():
+        raise argparse.ArgumentTypeError(f"{name} is a folder")
+    return Path(name)
 
 
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
@@ -80,6 +94,10 @@ def _train(words: list[str]) -> None:
         return
     recipe = words.pop(0) if words and not words[0].startswith("-") else "default"
     known, overrides = parser.parse_known_args(words)
+    if overrides and not overrides[0].startswith("-"):
+        raise ConfigError(
+            f"{overrides[0]!r} after an option", expected="the recipe first", remedy="see `semiseg train -h`"
+        )
     run = train(recipe_config(recipe, overrides), resume=known.resume)
     best = run.result.best
     print(f"done: best mIoU {best:.2%} at step {run.result.best_step}" if best is not None else "done: not evaluated")
@@ -157,7 +175,7 @@ def _report(words: list[str]) -> None:
 
 
 def _recipes(words: list[str]) -> None:
-    from semiseg.config import load_recipe, shipped_recipes
+    from semiseg.config import load_recipe, make_config, shipped_recipes, to_dict
 
     parser = _Parser("recipes", "List the recipes, or print one.")
     parser.add_argument("name", nargs="?", help="the recipe to print")
@@ -170,7 +188,8 @@ def _recipes(words: list[str]) -> None:
         width = max(len(name) for name in recipes)
         for name, path in recipes.items():
             print(f"{name:{width}}  {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
-    _write_json(options.json, {name: load_recipe(name) for name in ([options.name] if options.name else recipes)})
+    named = [options.name] if options.name else recipes
+    _write_json(options.json, {name: to_dict(make_config(load_recipe(name), where=name)) for name in named})
 
 
 def _doctor(words: list[str]) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import jsonargparse
-import yaml
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import DataConfig
+from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.evaluation import EvaluationConfig
 from semiseg.engine.precision import Precision
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
@@ -75,16 +77,44 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How student and teacher are evaluated."""
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}", where="seed", expected="a number >= 0", remedy="correct --seed")
+
 
 class _Parser(jsonargparse.ArgumentParser):
     """A parser whose errors are ours."""
 
+    where: object = "command line"
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of exiting."""
-        raise ConfigError(_plain(message), where="settings", remedy="correct the value, or see `semiseg train -h`")
+        """Raise instead of exiting; of a wrong value, say what its key wants."""
+        message = " ".join(message.split())
+        wrong = re.match(r'Parser key "([\w.]+)":.*(?:Got|Given) value: ?(.*)', message)
+        kinds = dict(_kinds(Config))
+        if wrong is None or wrong[1] not in kinds:
+            raise ConfigError(message, where=self.where, remedy="correct the option, or see `semiseg train -h`")
+        key, value = wrong.groups()
+        raise ConfigError(
+            f"{key} cannot be {value!r}",
+            where=self.where,
+            expected=_described(kinds[key]),
+            remedy=f"correct {key}, or see `semiseg train -h`",
+        )
 
 
-def config_parser() -> jsonargparse.ArgumentParser:
+def _described(kind: Any) -> str:
+    """Say in words what a key of this type takes."""
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    parts = [_described(part) for part in get_args(kind)]
+    if get_origin(kind) is tuple:
+        return f"a list [{', '.join(parts)}]"
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null", ...: "..."}
+    return " or ".join(parts) or words[kind]
+
+
+def config_parser() -> _Parser:
     """Return the parser of all keys of `Config`, as dotted options."""
     parser = _Parser(exit_on_error=False, default_env=False, add_help=False, usage=None)
     parser.add_class_arguments(Config, sub_configs=False)
@@ -103,15 +133,36 @@ def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, w
         ConfigError: an unknown key (the message names the closest), or a value of the wrong kind.
     """
     refuse_unknown(settings, Config, where)
-    known = [f"--{key}" for key in keys(Config)]
+    known = [f"--{key}" for key, _ in _kinds(Config)]
     for word in overrides:
         name = word.split("=", 1)[0]
         if name.startswith("--") and name not in known:
             raise ConfigError(f"unknown option {name}{closest(name, known)}", remedy="see `semiseg train -h`")
     parser = config_parser()
-    parser.set_defaults(_flat(settings, Config))
+    parser.where = where
+    parser.set_defaults(vars(parser.parse_object(settings).as_flat()))
+    parser.where = "command line"
     parsed = parser.parse_args(list(overrides))
-    return Config(**vars(parser.instantiate_classes(parsed)))
+    _refuse_null(vars(parsed.as_flat()), where)
+    config: Config = _built(Config, parsed.as_dict())
+    return config
+
+
+def _refuse_null(values: Mapping[str, Any], where: object) -> None:
+    """Refuse what the parser lets pass: null, or nothing at all after `key:`, where a key needs a value."""
+    for key, kind in _kinds(Config):
+        if values[key] is None and NoneType not in get_args(kind):
+            remedy = f"give {key} a value, or leave the key out"
+            raise ConfigError(f"{key} has no value", where=where, expected=_described(kind), remedy=remedy)
+
+
+def _built(kind: Any, values: Mapping[str, Any]) -> Any:
+    """Build a config dataclass from parsed values, its parts first."""
+    parts = {
+        name: _built(type_, values[name]) if dataclasses.is_dataclass(type_) else values[name]
+        for name, type_ in get_type_hints(kind).items()
+    }
+    return kind(**parts)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -126,16 +177,16 @@ def _without_tuples(value: Any) -> Any:
     return [_without_tuples(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def keys(kind: type, prefix: str = "") -> Iterable[str]:
-    """Yield the dotted keys of a config dataclass."""
+def _kinds(kind: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield the dotted keys of a config dataclass and the type of each."""
     for name, type_ in get_type_hints(kind).items():
         if dataclasses.is_dataclass(type_):
-            yield from keys(type_, f"{prefix}{name}.")  # type: ignore[arg-type]
+            yield from _kinds(type_, f"{prefix}{name}.")
         else:
-            yield prefix + name
+            yield prefix + name, type_
 
 
-def refuse_unknown(settings: Mapping[str, Any], kind: type, where: object, prefix: str = "") -> None:
+def refuse_unknown(settings: Mapping[str, Any], kind: Any, where: object, prefix: str = "") -> None:
     """Check that every key of nested settings exists.
 
     Raises:
@@ -150,22 +201,7 @@ def refuse_unknown(settings: Mapping[str, Any], kind: type, where: object, prefi
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{key} is not a mapping", where=where, remedy="indent its keys below it")
-            refuse_unknown(value, hints[key], where, f"{prefix}{key}.")  # type: ignore[arg-type]
-
-
-def _flat(settings: Mapping[str, Any], kind: type, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = get_type_hints(kind)[key]
-        if dataclasses.is_dataclass(nested):
-            flat |= _flat(value, nested, f"{prefix}{key}.")  # type: ignore[arg-type]
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _plain(message: str) -> str:
-    return " ".join(message.split())
+            refuse_unknown(value, hints[key], where, f"{prefix}{key}.")
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -175,7 +211,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Return the settings of a recipe, by its name or by the path of a YAML file.
+    """Return the settings of a recipe as text, by its name or by the path of a YAML file; `make_config` reads them.
 
     Raises:
         ConfigError: there is none of that name, or the file is not a YAML mapping.
@@ -188,11 +224,4 @@ def load_recipe(name: str) -> dict[str, Any]:
             expected="one of " + ", ".join(recipes) + ", or a YAML file",
             remedy="see `semiseg recipes`",
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-        settings = yaml.safe_load(text) if len(text) < 100_000 and "&" not in text else None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"unreadable recipe ({error})", where=path, remedy="correct the file") from error
-    if not isinstance(settings, dict):
-        raise ConfigError("recipe is not a YAML mapping", where=path, remedy="write lines of `key: value`")
-    return {"recipe": path.stem, **settings}
+    return {"recipe": path.stem, **read_yaml(path, ConfigError)}

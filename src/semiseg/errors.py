@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 
@@ -25,6 +25,10 @@ class SemisegError(Exception):
             parts.append(f"  expected: {expected}")
         parts.append(f"  remedy:   {remedy}")
         super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[Callable[[str], SemisegError], tuple[str]]:
+        """Come from a loader process as the same error: pickling would call `__init__` with the message alone."""
+        return self.of_text, (str(self),)
 
     @classmethod
     def of_text(cls, text: str) -> Self:

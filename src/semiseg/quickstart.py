@@ -21,7 +21,9 @@ METHODS = {"labeled_only": "supervised", "fixmatch": "fixmatch", "unimatch_v2": 
 _SUMMARY = "summary.json"
 
 
-def demo(out: Path = Path("runs/demo"), *, seed: int = 0, fresh: bool = False, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def demo(
+    out: Path = Path("runs/demo"), *, seed: int = 0, fresh: bool = False, overrides: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Draw the scenes, train the three methods on them and print how they compare.
 
     Args:
@@ -52,10 +54,10 @@ def demo(out: Path = Path("runs/demo"), *, seed: int = 0, fresh: bool = False, o
 
 
 def _make_room(out: Path, fresh: bool) -> None:
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     ours = {"scenes", _SUMMARY, *METHODS}
-    if not fresh or not {path.name for path in out.iterdir()} <= ours:
+    if not fresh or not out.is_dir() or not {path.name for path in out.iterdir()} <= ours:
         raise RunError(
             "the demo's directory is not empty",
             where=out,

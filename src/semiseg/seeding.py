@@ -22,7 +22,8 @@ def rng(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     Args:
         seed: the run's seed, >= 0.
         purpose: what is drawn; two purposes never share a stream.
-        counters: what tells this draw from the others of its purpose, each >= 0.
+        counters: what tells this draw from the others of its purpose, each from 0 to 2**32 - 1. Always as many for one
+            purpose: NumPy seeds alike from keys that differ by zeros at their end.
     """
     return np.random.Generator(np.random.Philox(_key(seed, purpose, counters)))
 

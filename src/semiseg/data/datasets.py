@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from semiseg.data.reading import IMAGE_SUFFIXES, MASK_SUFFIXES, MAX_PIXELS
 from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
-from semiseg.errors import DataError, closest
+from semiseg.errors import ConfigError, DataError, closest
 from semiseg.seeding import rng
 
 
@@ -36,13 +36,28 @@ class DataConfig:
     crop: int = 518
     """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
     scale: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest random scale of the long side (published: 0.5 to 2)."""
+    """Smallest and largest random scale of the long side, above 0 (published: 0.5 to 2)."""
     labeled_epoch: int = 0
     """Labeled-only training: samples of an epoch, the list repeated to at least as many (published: 3000 to 30000)."""
     workers: int = -1
     """Loader processes for each training process; 0 loads in the training process; -1: from the number of cores."""
     max_pixels: int = MAX_PIXELS
     """Largest image that is opened, in pixels."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        self._require("scale", 0 < low <= high, "0 < smallest <= largest")
+        self._require("held_out", 0 <= self.held_out <= 0.9, "a part from 0 to 0.9")
+        self._require("split_seed", self.split_seed >= 0, "a number >= 0")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"{name} is {getattr(self, name)}",
+                where=f"data.{name}",
+                expected=expected,
+                remedy=f"correct --data.{name}, or leave it out",
+            )
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     root = _root(config)
     spec = _spec(config, root)
     notes: list[str] = []
-    labeled, unlabeled, val = _listed(config, spec, root) or _found(config, root, notes)
+    labeled, unlabeled, val = _listed(config, spec, root) or _found(config, spec, root, notes)
     unlabeled = [replace(sample, mask=None) for sample in unlabeled]
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
         unlabeled += _folder_of_images(Path(folder))
@@ -113,7 +128,7 @@ def read_list(path: Path, root: Path) -> list[Sample]:
         DataError: the list is missing or empty, a line has more than two fields, or a path leaves the root.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"unreadable list ({error})", where=path, remedy="name an existing list file") from error
     samples = [_parse(line, root, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -124,7 +139,7 @@ def read_list(path: Path, root: Path) -> list[Sample]:
 
 def _parse(line: str, root: Path, where: str) -> Sample:
     # Tabs, where there are any, so that file names with spaces can be listed too.
-    parts = line.strip().split("\t") if "\t" in line else line.split()
+    parts = [part.strip() for part in line.strip().split("\t")] if "\t" in line.strip() else line.split()
     if len(parts) > 2:
         raise DataError(
             f"{len(parts)} fields in a line",
@@ -183,8 +198,12 @@ def _val_list(config: DataConfig, spec: DatasetSpec, root: Path) -> Path | None:
     if config.val is not None:
         return Path(config.val)
     if "val" in spec.lists:
-        return root / spec.lists["val"]
+        return _spec_list("val", spec, root)
     return root / "splits/val.txt" if (root / "splits/val.txt").is_file() else None
+
+
+def _spec_list(name: str, spec: DatasetSpec, root: Path) -> Path:
+    return _inside(spec.lists[name], root, f"{root / 'dataset.yaml'}, lists.{name}")
 
 
 def _split_folder(split: str, root: Path) -> Path:
@@ -205,50 +224,56 @@ def _listed(
     config: DataConfig, spec: DatasetSpec, root: Path
 ) -> tuple[list[Sample], list[Sample], list[Sample]] | None:
     """Return the samples that lists name, or None where the folders themselves are to be read."""
-    if config.split is not None and not config.split.isdecimal():
+    if config.split is not None and not _is_number(config.split, root):
         folder = _split_folder(config.split, root)
-        labeled_list, unlabeled_list = folder / "labeled.txt", folder / "unlabeled.txt"
+        labeled_list = folder / "labeled.txt"
+        unlabeled_list = folder / "unlabeled.txt" if (folder / "unlabeled.txt").is_file() else None
     elif config.split is None and "labeled" in spec.lists:
-        labeled_list = root / spec.lists["labeled"]
-        unlabeled_list = root / spec.lists["unlabeled"] if "unlabeled" in spec.lists else root / "none"
+        labeled_list = _spec_list("labeled", spec, root)
+        unlabeled_list = _spec_list("unlabeled", spec, root) if "unlabeled" in spec.lists else None
     else:
         return None
     val_list = _val_list(config, spec, root)
     if val_list is None:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
     labeled, val = read_list(labeled_list, root), read_list(val_list, root)
-    if unlabeled_list.is_file() or "unlabeled" in spec.lists:
+    if unlabeled_list is not None:
         unlabeled = read_list(unlabeled_list, root)
     else:
-        taken = {sample.id for sample in (*labeled, *val)}
-        unlabeled = [sample for sample in _images_below(root / "images", root) if sample.id not in taken]
+        taken = {sample.frames for sample in (*labeled, *val)}
+        unlabeled = [sample for sample in _images_below(root / "images", root) if sample.frames not in taken]
     return labeled, unlabeled, val
 
 
+def _is_number(split: str, root: Path) -> bool:
+    """Whether a split is a number of images: a folder of that name goes first, as published splits are numbered."""
+    return split.isdecimal() and not (root / "splits" / split).is_dir()
+
+
 def _found(
-    config: DataConfig, root: Path, notes: list[str]
+    config: DataConfig, spec: DatasetSpec, root: Path, notes: list[str]
 ) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Read `images/` and `masks/`: an image with a mask of the same name is labeled, every other one unlabeled."""
     trains = root / "images/train" if (root / "images/train").is_dir() else root / "images"
     samples = _images_below(trains, root)
     _refuse_lonely_masks(root)
-    val_list = _val_list(config, DatasetSpec(name="", classes=()), root)
+    val_list = _val_list(config, spec, root)
     val = read_list(val_list, root) if val_list else []
     if not val and trains.name == "train" and (root / "images/val").is_dir():
         val = [sample for sample in _images_below(root / "images/val", root) if sample.mask]
-    taken = {sample.id for sample in val}
-    with_mask = [sample for sample in samples if sample.mask and sample.id not in taken]
-    unlabeled = [sample for sample in samples if not sample.mask and sample.id not in taken]
+    taken = {sample.frames for sample in val}
+    with_mask = [sample for sample in samples if sample.mask and sample.frames not in taken]
+    unlabeled = [sample for sample in samples if not sample.mask and sample.frames not in taken]
     order = rng(config.split_seed, "split").permutation(len(with_mask))
-    if not val:
-        count = min(max(1, round(len(order) * config.held_out)), len(order) - 1) if config.held_out else 0
+    if not val and config.held_out and with_mask:
+        count = min(max(1, round(len(order) * config.held_out)), len(order) - 1)
         val = [with_mask[index] for index in sorted(order[:count])]
         order = order[count:]
         notes.append(f"{count} of {len(with_mask)} images with a mask are held out for evaluation (data.held_out)")
     count = int(config.split) if config.split else len(order)
     if not 0 < count <= len(order):
         raise DataError(
-            f"{count} labeled images wanted, {len(order)} images with a mask found",
+            f"{count or 'some'} labeled images wanted, {len(order)} with a mask found that are not evaluated on",
             where=root / "masks",
             expected="masks/NAME.png for images/NAME.jpg",
             remedy="add masks, or lower --data.split",
@@ -260,7 +285,7 @@ def _found(
 
 def _files_below(folder: Path, suffixes: Sequence[str]) -> Iterable[Path]:
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
                 yield Path(parent) / name
@@ -268,7 +293,7 @@ def _files_below(folder: Path, suffixes: Sequence[str]) -> Iterable[Path]:
 
 def _images_below(folder: Path, root: Path) -> list[Sample]:
     images = root / "images"
-    masks = {path.relative_to(root / "masks").with_suffix(""): path for path in _files_below(root / "masks", MASK_SUFFIXES)}
+    masks = {path.relative_to(root / "masks").with_suffix(""): path for path in _masks_below(root)}
     samples = [
         Sample(path.relative_to(root).as_posix(), (path,), masks.get(path.relative_to(images).with_suffix("")))
         for path in _files_below(folder, IMAGE_SUFFIXES)
@@ -280,6 +305,10 @@ def _images_below(folder: Path, root: Path) -> list[Sample]:
     return samples
 
 
+def _masks_below(root: Path) -> Iterable[Path]:
+    return _files_below(root / "masks", MASK_SUFFIXES)
+
+
 def _folder_of_images(folder: Path) -> list[Sample]:
     samples = [Sample(path.as_posix(), (path,), None) for path in _files_below(folder, IMAGE_SUFFIXES)]
     if not samples:
@@ -288,9 +317,10 @@ def _folder_of_images(folder: Path) -> list[Sample]:
 
 
 def _refuse_lonely_masks(root: Path) -> None:
-    images = {path.relative_to(root / "images").with_suffix("") for path in _files_below(root / "images", IMAGE_SUFFIXES)}
-    for path in _files_below(root / "masks", MASK_SUFFIXES):
-        if path.relative_to(root / "masks").with_suffix("") not in images:
+    images = root / "images"
+    known = {path.relative_to(images).with_suffix("") for path in _files_below(images, IMAGE_SUFFIXES)}
+    for path in _masks_below(root):
+        if path.relative_to(root / "masks").with_suffix("") not in known:
             raise DataError(
                 "mask without an image",
                 where=path,
@@ -300,9 +330,11 @@ def _refuse_lonely_masks(root: Path) -> None:
 
 
 def _refuse_leakage(dataset: Dataset) -> None:
-    val = {sample.frames for sample in dataset.val}
+    # By real paths: an extra folder may reach the same files by another way.
+    val = {os.path.realpath(path) for sample in dataset.val for path in sample.frames}
     for name in ("labeled", "unlabeled"):
-        leaked = [sample.id for sample in getattr(dataset, name) if sample.frames in val]
+        samples: tuple[Sample, ...] = getattr(dataset, name)
+        leaked = [sample.id for sample in samples if any(os.path.realpath(path) in val for path in sample.frames)]
         if leaked:
             raise DataError(
                 f"{len(leaked)} images are both {name} and evaluated on",

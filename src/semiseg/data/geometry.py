@@ -19,9 +19,7 @@ class Geometry:
     flip: bool
 
 
-def draw_geometry(
-    rng: np.random.Generator, size: tuple[int, int], crop: int, scale: tuple[float, float]
-) -> Geometry:
+def draw_geometry(rng: np.random.Generator, size: tuple[int, int], crop: int, scale: tuple[float, float]) -> Geometry:
     """Draw scale, crop and flip as the published training does.
 
     The long side is drawn as an integer in `scale` times the original long side; the crop lies anywhere in the

@@ -18,6 +18,7 @@ from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
 from semiseg.data.datasets import DataConfig, Dataset, Sample
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
 from semiseg.data.reading import read_image, read_mask
+from semiseg.errors import SemisegError
 from semiseg.seeding import rng
 
 
@@ -116,7 +117,9 @@ class TrainStream(TorchDataset[Batch]):
         labeled_part, labeled_ids = self._labeled(epoch, labeled_slots)
         unlabeled_part, unlabeled_ids = self._unlabeled(epoch, unlabeled_slots) if unlabeled else (None, [])
         return Batch(
-            place=Place(self.seed, step, division.unlabeled, division.chunks, torch.tensor(unlabeled, dtype=torch.int64)),
+            place=Place(
+                self.seed, step, division.unlabeled, division.chunks, torch.tensor(unlabeled, dtype=torch.int64)
+            ),
             labeled=labeled_part,
             unlabeled=unlabeled_part,
             pixels=self._pixels(labeled_part, unlabeled_part),
@@ -199,15 +202,33 @@ def iterate(stream: TrainStream, *, start: int, workers: int, pin: bool) -> Iter
         start: first step.
         workers: loader processes.
         pin: copy to page-locked memory, for a GPU.
+
+    Raises:
+        DataError: a file turned out to be damaged.
     """
     first = start * stream.division.accumulate
-    return iter(
-        DataLoader(
-            stream,
-            batch_size=None,
-            sampler=range(first, len(stream)),
-            num_workers=workers,
-            pin_memory=pin,
-            prefetch_factor=4 if workers else None,
-        )
+    loader = DataLoader(
+        _Carried(stream),
+        batch_size=None,
+        sampler=range(first, len(stream)),
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
     )
+    for batch in loader:
+        if isinstance(batch, SemisegError):
+            raise batch
+        yield batch
+
+
+class _Carried(TorchDataset["Batch | SemisegError"]):
+    """Hands errors over as items: torch would raise its own RuntimeError for ours, with the worker's traceback."""
+
+    def __init__(self, stream: TrainStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, index: int) -> Batch | SemisegError:
+        try:
+            return self.stream[index]
+        except SemisegError as error:
+            return error

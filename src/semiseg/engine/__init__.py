@@ -1,1 +1,1 @@
-"""The engine: the loop, evaluation, checkpoints, processes and the run directory. It knows no method and no data set."""
+"""The engine: the loop, evaluation, checkpoints, processes and the run directory; it knows no method and no data."""

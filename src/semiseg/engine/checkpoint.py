@@ -60,8 +60,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8")
     sums = {name: _sha256(draft / name) for name in (_TENSORS, _STATE)}
     (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-    for name in (*sums, _MANIFEST):
-        _sync(draft / name)
+    for path in (*(draft / name for name in (*sums, _MANIFEST)), draft):
+        _sync(path)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(draft, final)
     _sync(folder)
@@ -93,9 +93,9 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | N
 
 
 def _read(path: Path) -> Checkpoint:
-    for name, expected in json.loads((path / _MANIFEST).read_text(encoding="utf-8")).items():
-        if name not in (_TENSORS, _STATE) or _sha256(path / name) != expected:
-            raise ValueError(f"checksum of {name}")
+    expected = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    if expected != {name: _sha256(path / name) for name in (_TENSORS, _STATE)}:
+        raise ValueError("its checksums do not fit")
     state = json.loads((path / _STATE).read_text(encoding="utf-8"))
     return Checkpoint(state.pop("step"), load_file(path / _TENSORS), state)
 
@@ -121,9 +121,7 @@ def _sync(path: Path) -> None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimizer's state as tensors named `INDEX/NAME`; rates are not state, the schedule sets them."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{index}/{name}": torch.as_tensor(value) for index, slot in state.items() for name, value in slot.items()
-    }
+    return {f"{index}/{name}": torch.as_tensor(value) for index, slot in state.items() for name, value in slot.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,17 +56,23 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
         raise ConfigError(
             f"unknown device {name!r}", where="device", expected="auto, cpu, cuda or cuda:N", remedy="name one of these"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+        )
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if not torch.cuda.is_available():
         raise ConfigError("no GPU found", where=f"device {name}", remedy="pass --device cpu, or run `semiseg doctor`")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", local_rank)
-    return device
+    index = local_rank if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"GPU {index} wanted, {torch.cuda.device_count()} found",
+            where=f"device {name}",
+            remedy="name another one, or start no more processes than there are GPUs",
+        )
+    return torch.device("cuda", index)
 
 
 @contextlib.contextmanager
@@ -74,8 +81,15 @@ def join_processes(device: str) -> Iterator[Processes]:
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`; with several processes, each takes the GPU of its local rank.
+
+    Raises:
+        ConfigError: no such device here, or one GPU named for several processes.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if count > 1 and ":" in device:
+        raise ConfigError(
+            f"one GPU for {count} processes", where=f"device {device}", remedy="pass --device cuda, or leave it out"
+        )
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

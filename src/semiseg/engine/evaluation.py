@@ -17,12 +17,17 @@ from semiseg.data.spec import Protocol
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import predict_scores
 from semiseg.engine.precision import autocast
+from semiseg.engine.schedule import require_positive
 from semiseg.models import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How student and teacher are evaluated."""
+    """How student and teacher are evaluated.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
 
     every: int = 1
     """Epochs between evaluations; the last step is always evaluated."""
@@ -30,6 +35,10 @@ class EvaluationConfig:
     """`original` (whole images) or `sliding` (windows of the crop's size). Default: the data set's."""
     batch: int = 4
     """Images of one size that are evaluated at once."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below 1."""
+        require_positive(self, "evaluation", "every", "batch")
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ class Evaluation:
         """Intersection over union of each class, 0 to 1; a class absent from truth and prediction counts as 0."""
         hit = np.diag(self.confusion_KK).astype(np.float64)
         union = self.confusion_KK.sum(0) + self.confusion_KK.sum(1) - hit
-        return hit / np.maximum(union, 1)
+        iou_K: NDArray[np.float64] = hit / np.maximum(union, 1)
+        return iou_K
 
     @property
     def miou(self) -> float:
@@ -101,7 +111,9 @@ class Evaluator:
                 counts[name] += count_confusion(truth, predicted, classes, self.spec.ignore_value)
             done += len(images_BTCHW)
             tick(done)
-        return {name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy()) for name, count in counts.items()}
+        return {
+            name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy()) for name, count in counts.items()
+        }
 
     def predict(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
         """Return the scores_BKHW of uint8 images on the model's device."""

@@ -20,7 +20,7 @@ from semiseg.models import Segmenter
 def draw_samples(
     model: Segmenter, evaluator: Evaluator, unlabeled: Sequence[Sample], threshold: float, *, each: int = 3
 ) -> Image.Image:
-    """Draw the first val and unlabeled samples: image, truth, prediction, pseudo-label.
+    """Draw some val and unlabeled samples: image, truth, prediction, pseudo-label.
 
     Args:
         model: the labeling model, in eval mode.
@@ -49,7 +49,8 @@ def draw_samples(
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Take samples evenly over the list: neighbours in a list are often neighbours in a video."""
-    return [samples[index * len(samples) // count] for index in range(min(count, len(samples)))]
+    count = min(count, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def _predict(

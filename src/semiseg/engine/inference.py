@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.models import Segmenter
+from semiseg.models.dpt import resize_bilinear
 
 _WINDOWS_AT_ONCE = 8
 
@@ -35,19 +35,11 @@ def predict_scores(
 
 
 def _original(model: Segmenter, images_BTCHW: Tensor) -> Tensor:
-    size = tuple(images_BTCHW.shape[-2:])
-    nearest = tuple(max(1, int(side / model.patch + 0.5)) * model.patch for side in size)
-    images = resize_frames(images_BTCHW, nearest)
-    logits_BKHW = model(images).float()
-    return F.interpolate(logits_BKHW, size, mode="bilinear", align_corners=True) if nearest != size else logits_BKHW
-
-
-def resize_frames(images_BTCHW: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Resize the frames bilinearly with aligned corners, as published."""
-    if tuple(images_BTCHW.shape[-2:]) == size:
-        return images_BTCHW
-    frames = F.interpolate(images_BTCHW.flatten(0, 1), size, mode="bilinear", align_corners=True)
-    return frames.unflatten(0, images_BTCHW.shape[:2])
+    height, width = images_BTCHW.shape[-2:]
+    rows, columns = (max(1, int(side / model.patch + 0.5)) * model.patch for side in (height, width))
+    resized_NCHW = resize_bilinear(images_BTCHW.flatten(0, 1), (rows, columns))
+    logits_BKHW: Tensor = model(resized_NCHW.unflatten(0, images_BTCHW.shape[:2])).float()
+    return resize_bilinear(logits_BKHW, (height, width))
 
 
 def window_starts(side: int, window: int) -> list[int]:

@@ -13,7 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from semiseg.data.palette import IGNORED, Colour, Palette
+from semiseg.data.palette import IGNORED, Colour, Palette, default_palette
+
+__all__ = [
+    "Colour",
+    "Palette",
+    "PictureRow",
+    "colourise",
+    "default_palette",
+    "indexed_image",
+    "overlay",
+    "sample_sheet",
+    "save_picture",
+]
 
 _INK: Colour = (38, 40, 46)
 _QUIET_INK: Colour = (112, 116, 126)

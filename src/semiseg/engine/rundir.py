@@ -76,7 +76,7 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
     Raises:
         RunError: the directory is not empty; nothing in it is touched.
     """
-    if directory.path.exists() and any(directory.path.iterdir()):
+    if directory.path.exists() and not (directory.path.is_dir() and not any(directory.path.iterdir())):
         raise RunError(
             "the run directory is not empty",
             where=directory.path,
@@ -100,10 +100,8 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
         RunError: there is no run here, or other keys differ; nothing is touched.
     """
     if not directory.config.is_file():
-        raise RunError(
-            "no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name"
-        )
-    before = flatten(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
+        raise RunError("no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name")
+    before = flatten(_read(directory.config))
     now = flatten(config)
     differing = [key for key in sorted(before | now) if key not in free and before.get(key) != now.get(key)]
     if differing:
@@ -113,6 +111,18 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
             where=directory.config,
             remedy="resume with the run's own settings, or start a new run with --run.name NAME",
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(
+            f"the run's configuration is damaged ({error})", where=path, remedy="restore it, or start a new run"
+        ) from error
+    return config
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -41,14 +41,16 @@ class RunLog:
         self._text = directory.log.open("a", encoding="utf-8")
         if resumed_step is not None:
             rewind(directory.metrics, resumed_step)
-        new = not directory.metrics.exists()
         self._table = directory.metrics.open("a", encoding="utf-8", newline="")
         self._rows = csv.writer(self._table)
-        if new:
+        if self._table.tell() == 0:
             self._rows.writerow(_HEADER)
+            self._table.flush()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._board = SummaryWriter(str(directory.tensorboard), purge_step=resumed_step)
+            # TensorBoard drops what an earlier session wrote from this step on.
+            purge_step = None if resumed_step is None else resumed_step + 1
+            self._board = SummaryWriter(str(directory.tensorboard), purge_step=purge_step)
 
     def __enter__(self) -> Self:
         """Return the log."""
@@ -80,7 +82,7 @@ class RunLog:
             self._console.print(Text(text), soft_wrap=True)
             return
         self._clear_status()
-        self._console.print(Text(text, overflow="ellipsis", no_wrap=True), end="")
+        self._console.print(Text(text), overflow="ellipsis", no_wrap=True, end="")
         self._status_shown = True
 
     def numbers(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
@@ -109,10 +111,10 @@ def rewind(metrics: Path, step: int) -> None:
     if not metrics.exists():
         return
     with metrics.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
+        rows = list(csv.reader(file))[1:]
     draft = metrics.with_name(".metrics.csv.partial")
     with draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(header)
+        writer.writerow(_HEADER)
         writer.writerows(row for row in rows if len(row) == len(_HEADER) and int(row[0]) <= step)
     os.replace(draft, metrics)

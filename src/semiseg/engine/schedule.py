@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from semiseg.errors import ConfigError
 from semiseg.models import Segmenter
 
 
@@ -26,7 +27,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Length of a run and size of its steps."""
+    """Length of a run and size of its steps.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
 
     epochs: int = 60
     """Passes over the unlabeled images (over the repeated labeled list in labeled-only training)."""
@@ -42,6 +47,29 @@ class ScheduleConfig:
     """Steps between checkpoints. Default: after each epoch."""
     log_every: int = 10
     """Steps between lines in the log."""
+
+    def __post_init__(self) -> None:
+        """Refuse lengths and sizes below 1."""
+        require_positive(self, "schedule", "epochs", "steps", "batch", "per_device", "checkpoint_every", "log_every")
+
+
+def require_positive(config: object, room: str, *names: str) -> None:
+    """Check that fields are at least 1, or None.
+
+    Args:
+        config: the dataclass.
+        room: its key in the whole configuration.
+        *names: the fields.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(
+                f"{name} is {value}", where=f"{room}.{name}", expected="1 or more", remedy="correct the number"
+            )
 
 
 def build_optimizer(model: Segmenter, config: OptimizerConfig, scale: float) -> torch.optim.AdamW:

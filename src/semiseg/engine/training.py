@@ -56,7 +56,7 @@ class Task:
         directory: the run.
         processes: this process among the others.
         introduction: lines to say first.
-        after_evaluation: called by the main process with the run directory after each evaluation.
+        report: called by the main process with the run directory after each evaluation and at the end.
     """
 
     method: Method
@@ -74,7 +74,7 @@ class Task:
     directory: RunDirectory
     processes: Processes
     introduction: tuple[str, ...] = ()
-    after_evaluation: Callable[[Path], object] = lambda run: None
+    report: Callable[[Path], object] = lambda run: None
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     images = task.stream.division.labeled + task.stream.division.unlabeled
     progress = Progress(steps=steps, per_epoch=per_epoch, images=images, done=state.step)
 
-    with RunLog(
-        task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None
-    ) as log:
+    with RunLog(task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None) as log:
         for note in notes:
             log.say(note)
         while state.step < steps:
@@ -141,8 +139,10 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
             if last or state.step % (per_epoch * task.evaluation.every) == 0:
                 with progress.paused():
                     _evaluate(task, state, log, progress)
+                    _report(task, log)
             if last or state.step % (task.schedule.checkpoint_every or per_epoch) == 0:
                 _save(task, state)
+        _report(task, log)
     return TrainingResult(state.best, state.best_step, state.step, time.monotonic() - began)
 
 
@@ -169,8 +169,8 @@ def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequen
     """Add up the gradients of a step's chunks; return the step's logged scalars, of this process."""
     logs: dict[str, Tensor] = {}
     for index, chunk in enumerate(chunks):
-        waits = index < len(chunks) - 1 and isinstance(student, DistributedDataParallel)
-        with student.no_sync() if waits else nullcontext():
+        last = index == len(chunks) - 1
+        with nullcontext() if last or not isinstance(student, DistributedDataParallel) else student.no_sync():
             with autocast(task.bf16, task.processes.device):
                 result = task.method.step(student, teacher, chunk)
             # DistributedDataParallel takes the mean over processes; the shares of the loss are to be added.
@@ -214,9 +214,17 @@ def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> Non
         sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.threshold)
         save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
     log.say(progress.verdict(state.step, {name: result.miou for name, result in found.items()}, state.best))
-    if task.processes.is_main:
-        task.after_evaluation(task.directory.path)
     state.student.train()
+
+
+def _report(task: Task, log: RunLog) -> None:
+    """Let the main process report; whatever goes wrong there is said, and costs nobody a training."""
+    if not task.processes.is_main:
+        return
+    try:
+        task.report(task.directory.path)
+    except Exception as error:
+        log.say(f"no report, training goes on ({type(error).__name__}: {error})")
 
 
 def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:

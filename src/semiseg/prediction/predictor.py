@@ -39,10 +39,10 @@ class Predictor:
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> Predictor:
-        """Load the model directory that a run leaves as `model/`.
+        """Load the model of a run.
 
         Args:
-            path: the directory with `config.json` and `model.safetensors`.
+            path: the run directory, or the directory with `config.json` and `model.safetensors` in it.
             device: `auto` takes the GPU where there is one; else a name torch knows, such as `cpu` or `cuda:1`.
 
         Raises:

@@ -57,14 +57,14 @@ class Light:
 
 def draw_light(rng: np.random.Generator) -> Light:
     """Draw the light of one date."""
-    warmth, tint = rng.normal(0, 0.11), rng.normal(0, 0.04)
+    warmth, tint = rng.normal(0, 0.2), rng.normal(0, 0.1)
     return Light(
         azimuth=rng.uniform(0, 2 * math.pi),
         elevation=math.radians(rng.uniform(24, 62)),
         cast=np.array([1 + warmth, 1 + tint, 1 - warmth], np.float32),
-        exposure=math.exp(rng.normal(0, 0.19)),
-        contrast=rng.uniform(0.78, 1.28),
-        saturation=rng.uniform(0.5, 1.15),
+        exposure=math.exp(rng.normal(0, 0.3)),
+        contrast=rng.uniform(0.65, 1.35),
+        saturation=rng.uniform(0.4, 1.5) if rng.random() < 0.75 else rng.uniform(0, 0.15),
         haze=rng.uniform(0, 0.34) * rng.random(),
         noise=rng.uniform(0.004, 0.022),
         clouds=rng.uniform(0.25, 0.5) if rng.random() < 0.4 else 0.0,

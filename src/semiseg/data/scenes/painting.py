@@ -23,18 +23,12 @@ def _colours(*rows: tuple[float, float, float]) -> NDArray[np.float32]:
     return np.array(rows, np.float32)
 
 
-_GRASS = _colours((0.31, 0.47, 0.18), (0.44, 0.56, 0.27), (0.60, 0.57, 0.33), (0.47, 0.46, 0.28))
-_LEAVES = _colours((0.15, 0.27, 0.14), (0.22, 0.36, 0.15), (0.33, 0.41, 0.17), (0.52, 0.37, 0.15), (0.42, 0.26, 0.15))
-_WATER = _colours((0.09, 0.18, 0.27), (0.17, 0.29, 0.25), (0.30, 0.33, 0.25), (0.17, 0.40, 0.45), (0.30, 0.40, 0.52))
-_CROPS = _colours(
-    (0.41, 0.31, 0.23), (0.60, 0.49, 0.37), (0.28, 0.23, 0.20), (0.24, 0.41, 0.19),
-    (0.79, 0.67, 0.37), (0.72, 0.62, 0.45), (0.84, 0.77, 0.24),
-)  # fmt: skip
-_PAVING = _colours((0.30, 0.30, 0.32), (0.45, 0.45, 0.46), (0.64, 0.63, 0.60), (0.66, 0.57, 0.44), (0.50, 0.39, 0.34))
-_ROOFS = _colours(
-    (0.63, 0.28, 0.20), (0.69, 0.42, 0.28), (0.27, 0.29, 0.34), (0.61, 0.63, 0.65), (0.87, 0.86, 0.82),
-    (0.39, 0.29, 0.23), (0.31, 0.41, 0.56), (0.33, 0.44, 0.37), (0.52, 0.22, 0.18),
-)  # fmt: skip
+_GRASS = _colours((0.36, 0.50, 0.22), (0.42, 0.54, 0.26), (0.48, 0.55, 0.29))
+_LEAVES = _colours((0.13, 0.25, 0.12), (0.18, 0.31, 0.14), (0.23, 0.34, 0.15))
+_WATER = _colours((0.10, 0.20, 0.30), (0.15, 0.27, 0.34), (0.17, 0.34, 0.42))
+_CROPS = _colours((0.62, 0.50, 0.34), (0.70, 0.58, 0.36), (0.76, 0.66, 0.38), (0.54, 0.42, 0.29))
+_PAVING = _colours((0.42, 0.42, 0.43), (0.50, 0.50, 0.50), (0.57, 0.56, 0.54))
+_ROOFS = _colours((0.66, 0.28, 0.20), (0.70, 0.38, 0.26), (0.58, 0.22, 0.18), (0.80, 0.78, 0.75))
 
 
 def paint(place: Place, houses: tuple[House, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -71,7 +65,7 @@ def _paint_ground(place: Place, rng: np.random.Generator) -> Map:
 
 def _paint_fields(place: Place, rng: np.random.Generator, fine: Map, patches: Map) -> Map:
     count = place.parcel_count
-    grown = _CROPS[rng.permutation(len(_CROPS))[:4]]
+    grown = _CROPS[rng.permutation(len(_CROPS))[:3]]
     crop = _pick(rng, grown, count, 0.1)[place.parcel]
     along_u = (rng.random(count) < 0.5)[place.parcel]
     across = np.where(along_u, place.u, place.v)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.data import DataConfig, Dataset, check_dataset, check_labeled, load_dataset
+from semiseg.data.reading import MAX_PIXELS
+from semiseg.errors import DataError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Return six images of 8x6, four of them with a mask, of two classes."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for index in range(6):
+        Image.new("RGB", (8, 6)).save(tmp_path / f"images/{index}.png")
+    for index in range(4):
+        Image.fromarray(np.array([[0, 1, 255, 0]] * 6, dtype=np.uint8).repeat(2, 1)).save(
+            tmp_path / f"masks/{index}.png"
+        )
+    (tmp_path / "dataset.yaml").write_text("classes: [a, b]")
+    return load_dataset(DataConfig(root=str(tmp_path)))
+
+
+def fault(dataset: Dataset, *, unlabeled: bool = True) -> str:
+    with pytest.raises(DataError) as raised:
+        check_dataset(dataset, MAX_PIXELS, unlabeled=unlabeled)
+    return str(raised.value)
+
+
+def mask_of(dataset: Dataset) -> Path:
+    mask = dataset.labeled[0].mask
+    assert mask is not None
+    return mask
+
+
+def test_sound_data_passes_in_silence(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    check_dataset(dataset, MAX_PIXELS, unlabeled=True)
+    assert capsys.readouterr() == ("", "")
+
+
+FAULTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "sizes": (lambda image, mask: Image.new("L", (6, 8)).save(mask), "image of 8 x 6 and mask of 6 x 8 pixels"),
+    "turned": (lambda image, mask: Image.new("RGB", (6, 8)).save(image), "image of 6 x 8 and mask of 8 x 6 pixels"),
+    "value": (lambda image, mask: Image.new("L", (8, 6), 7).save(mask), "mask values [7] are no class"),
+    "beside ignore": (lambda image, mask: Image.new("L", (8, 6), 254).save(mask), "mask values [254] are no class"),
+    "colours": (lambda image, mask: Image.new("RGB", (8, 6)).save(mask), "mask with RGB pixels"),
+    "missing mask": (lambda image, mask: mask.unlink(), "not found"),
+    "missing image": (lambda image, mask: image.unlink(), "not found"),
+    "cut image": (lambda image, mask: image.write_bytes(image.read_bytes()[:45]), "damaged image"),
+    "cut mask": (lambda image, mask: mask.write_bytes(mask.read_bytes()[:45]), "damaged mask"),
+    "page": (lambda image, mask: image.write_text("<html>"), "unreadable image"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("part", ["labeled", "val"])
+def test_a_fault_is_found_and_its_file_named(dataset: Dataset, kind: str, part: str) -> None:
+    spoil, says = FAULTS[kind]
+    sample = getattr(dataset, part)[0]
+    spoil(sample.frames[0], sample.mask)
+    message = fault(dataset)
+    assert says in message
+    assert "remedy:" in message
+    assert str(sample.mask) in message or str(sample.frames[0]) in message
+    assert message == fault(dataset, unlabeled=False)
+
+
+def test_the_classes_and_the_ignore_value_are_named_beside_a_wrong_value(dataset: Dataset) -> None:
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(mask_of(dataset))
+    message = fault(dataset)
+    assert "[2, 3, 4, 5, 6, 7, 8, 9]" in message
+    assert "0 to 1, or 255 to ignore" in message
+
+
+def test_the_ignore_value_of_the_dataset_counts(dataset: Dataset) -> None:
+    spec = replace(dataset.spec, ignore_value=9)
+    Image.new("L", (8, 6), 9).save(mask_of(dataset))
+    check_labeled(dataset.labeled[:1], spec, MAX_PIXELS)
+    with pytest.raises(DataError, match=r"\[255\] are no class"):
+        check_labeled(dataset.labeled[1:], spec, MAX_PIXELS)
+
+
+def test_several_faults_come_in_one_message(dataset: Dataset) -> None:
+    Image.new("RGB", (8, 6)).save(mask_of(dataset))
+    dataset.labeled[1].frames[0].write_bytes(b"")
+    message = fault(dataset)
+    assert message.startswith("2 files cannot be used\n")
+    assert "mask with RGB pixels" in message
+    assert str(dataset.labeled[1].frames[0]) in message
+
+
+def test_of_many_faults_the_first_ten_are_shown_and_the_rest_counted(dataset: Dataset) -> None:
+    gone = tuple(replace(dataset.unlabeled[0], frames=(Path(f"gone_{index:02}.png"),)) for index in range(13))
+    message = fault(replace(dataset, unlabeled=gone))
+    assert message.startswith("13 files cannot be used\n")
+    assert "gone_09.png" in message
+    assert "gone_10.png" not in message
+    assert message.endswith("... and 3 more")
+
+
+def test_a_sample_without_a_mask_cannot_be_learned_from_or_evaluated_on(dataset: Dataset) -> None:
+    bare = dataset.unlabeled[:1]
+    for spoilt in (replace(dataset, labeled=bare), replace(dataset, val=bare)):
+        message = fault(spoilt)
+        assert "no mask listed" in message
+        assert dataset.unlabeled[0].id in message
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", None])
+def test_an_unlabeled_image_is_looked_at_only_where_it_is_used(dataset: Dataset, content: bytes | None) -> None:
+    path = dataset.unlabeled[0].frames[0]
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    assert str(path) in fault(dataset)
+    check_dataset(dataset, MAX_PIXELS, unlabeled=False)
+
+
+def test_an_unlabeled_image_that_cannot_be_read_later_is_refused_now(dataset: Dataset) -> None:
+    path = dataset.unlabeled[0].frames[0]
+    Image.fromarray(np.zeros((6, 8), dtype=np.uint16)).save(path)
+    assert "8 bits a channel" in fault(dataset)
+
+
+def test_a_method_that_uses_unlabeled_images_needs_some(dataset: Dataset) -> None:
+    without = replace(dataset, unlabeled=())
+    message = fault(without)
+    assert "no unlabeled images" in message
+    assert "--method supervised" in message
+    check_dataset(without, MAX_PIXELS, unlabeled=False)
+
+
+def test_the_size_cap_holds_for_every_file(dataset: Dataset) -> None:
+    with pytest.raises(DataError, match=r"(?s)larger than the cap.*at most 47 pixels"):
+        check_dataset(dataset, 47, unlabeled=True)
+    with pytest.raises(DataError, match=r"(?s)larger than the cap.*at most 47 pixels"):
+        check_dataset(replace(dataset, labeled=(), val=()), 47, unlabeled=True)
+    check_dataset(dataset, 48, unlabeled=True)
+
+
+def test_both_frames_of_a_pair_are_compared_with_the_mask(dataset: Dataset, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 6)).save(tmp_path / "later.png")
+    sample = dataset.labeled[0]
+    pair = replace(sample, frames=(*sample.frames, tmp_path / "later.png"))
+    with pytest.raises(DataError, match=r"(?s)image of 9 x 6 and mask of 8 x 6.*later\.png"):
+        check_labeled([pair], dataset.spec, MAX_PIXELS)

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semiseg.data import DataConfig, Dataset, Sample, load_dataset, load_val
+from semiseg.data.datasets import read_list
+from semiseg.errors import ConfigError, DataError
+
+CLASSES = "classes: [sky, road, tree]\n"
+
+
+def touch(root: Path, *names: str) -> None:
+    """Make files: whether they are images is another module's question."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def folder(tmp_path: Path, *, masks: int = 6, images: int = 10, yaml: str = CLASSES) -> Path:
+    """Return a folder of `images/00.jpg` to 09.jpg, of which the first `masks` have a mask."""
+    root = tmp_path / "data"
+    touch(root, *(f"images/{index:02}.jpg" for index in range(images)))
+    touch(root, *(f"masks/{index:02}.png" for index in range(masks)))
+    (root / "dataset.yaml").write_text(yaml)
+    return root
+
+
+def listed(root: Path, name: str, *lines: str) -> str:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text("\n".join(lines) + "\n")
+    return name
+
+
+def pairs(*numbers: int) -> list[str]:
+    return [f"images/{number:02}.jpg masks/{number:02}.png" for number in numbers]
+
+
+def ids(samples: tuple[Sample, ...]) -> list[str]:
+    return [Path(sample.id).stem for sample in samples]
+
+
+def load(root: Path, **options: object) -> Dataset:
+    return load_dataset(DataConfig(root=str(root), **options))  # type: ignore[arg-type]
+
+
+def assert_apart(dataset: Dataset) -> None:
+    train = {sample.frames for sample in (*dataset.labeled, *dataset.unlabeled)}
+    assert not train & {sample.frames for sample in dataset.val}
+    assert len(train) == len(dataset.labeled) + len(dataset.unlabeled)
+    assert all(sample.mask for sample in (*dataset.labeled, *dataset.val))
+    assert not any(sample.mask for sample in dataset.unlabeled)
+
+
+# Layouts
+
+
+def test_a_plain_folder_learns_from_masks_holds_some_out_and_says_so(tmp_path: Path) -> None:
+    root = folder(tmp_path, masks=10, images=14)
+    dataset = load(root)
+    assert_apart(dataset)
+    assert (len(dataset.labeled), len(dataset.unlabeled), len(dataset.val)) == (8, 4, 2)
+    assert ids(dataset.unlabeled) == ["10", "11", "12", "13"]
+    assert dataset.notes == ("2 of 10 images with a mask are held out for evaluation (data.held_out)",)
+    assert load(root) == dataset
+    assert ids(load(root, split_seed=1).val) != ids(dataset.val)
+    assert dataset.labeled[0].mask == root / "masks" / f"{ids(dataset.labeled)[0]}.png"
+
+
+@pytest.mark.parametrize(("part", "count"), [(0.5, 5), (0.9, 9), (0.01, 1), (0.0, 0)])
+def test_the_held_out_part_is_as_large_as_asked_but_never_nothing_or_all(
+    tmp_path: Path, part: float, count: int
+) -> None:
+    dataset = load(folder(tmp_path, masks=10, images=10), held_out=part)
+    assert (len(dataset.val), len(dataset.labeled)) == (count, 10 - count)
+    assert bool(dataset.notes) == bool(count)
+
+
+def test_a_number_is_drawn_from_the_masks_and_the_rest_become_unlabeled(tmp_path: Path) -> None:
+    root = folder(tmp_path, masks=10, images=14)
+    three, five = load(root, split="3"), load(root, split="5")
+    assert_apart(three)
+    assert (len(three.labeled), len(three.unlabeled), len(three.val)) == (3, 9, 2)
+    assert set(ids(three.labeled)) < set(ids(five.labeled))  # more labels, not others
+    assert ids(three.val) == ids(five.val)
+    assert ids(load(root, split="3", split_seed=1).labeled) != ids(three.labeled)
+
+
+def test_a_number_of_images_keeps_to_the_val_list_of_the_dataset(tmp_path: Path) -> None:
+    lists = "lists: {labeled: labeled.txt, val: val.txt}\n"
+    root = folder(tmp_path, masks=10, images=10, yaml=CLASSES + lists)
+    listed(root, "labeled.txt", *pairs(*range(8)))
+    listed(root, "val.txt", *pairs(8, 9))
+    dataset = load(root, split="4")
+    assert ids(dataset.val) == ["08", "09"]
+    assert_apart(dataset)
+    assert len(dataset.labeled) == 4
+
+
+def test_lists_of_the_dataset_yaml_say_everything(tmp_path: Path) -> None:
+    yaml = CLASSES + "lists: {labeled: l.txt, unlabeled: u.txt, val: v.txt}\n"
+    root = folder(tmp_path, yaml=yaml)
+    listed(root, "l.txt", *pairs(1, 0))
+    listed(root, "u.txt", "images/07.jpg", "images/02.jpg masks/02.png")
+    listed(root, "v.txt", *pairs(3))
+    dataset = load(root)
+    assert (ids(dataset.labeled), ids(dataset.unlabeled), ids(dataset.val)) == (["01", "00"], ["07", "02"], ["03"])
+    assert_apart(dataset)  # the mask of 02 is not looked at
+    assert dataset.notes == ()
+
+
+@pytest.mark.parametrize("name", ["1_8", "92", "seed0/half"])
+def test_a_split_is_a_folder_below_splits_also_if_it_is_called_like_a_number(tmp_path: Path, name: str) -> None:
+    root = folder(tmp_path)
+    listed(root, f"splits/{name}/labeled.txt", *pairs(0, 1))
+    listed(root, f"splits/{name}/unlabeled.txt", "images/05.jpg", "images/06.jpg")
+    listed(root, "splits/val.txt", *pairs(2))
+    dataset = load(root, split=name)
+    assert (ids(dataset.labeled), ids(dataset.unlabeled), ids(dataset.val)) == (["00", "01"], ["05", "06"], ["02"])
+
+
+def test_a_split_may_lie_anywhere_and_leave_out_the_unlabeled_list(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    listed(tmp_path, "mine/labeled.txt", "./images/00.jpg masks/00.png")
+    listed(tmp_path, "mine/val.txt", "images//01.jpg masks/01.png")
+    dataset = load(root, split=str(tmp_path / "mine"), val=str(tmp_path / "mine/val.txt"))
+    assert_apart(dataset)
+    assert ids(dataset.unlabeled) == [f"{number:02}" for number in range(2, 10)]
+
+
+def test_folders_of_train_and_val_are_kept_apart(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    touch(root, "images/train/a.jpg", "images/train/b.png", "images/val/a.jpg", "images/val/no_mask.jpg")
+    touch(root, "masks/train/a.png", "masks/val/a.png")
+    (root / "dataset.yaml").write_text(CLASSES)
+    dataset = load(root)
+    assert [sample.id for sample in dataset.labeled] == ["images/train/a.jpg"]
+    assert [sample.id for sample in dataset.unlabeled] == ["images/train/b.png"]
+    assert [sample.id for sample in dataset.val] == ["images/val/a.jpg"]
+    assert dataset.val[0].mask == root / "masks/val/a.png"
+    assert dataset.notes == ()
+
+
+def test_masks_are_found_by_stem_in_the_same_subfolder(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    touch(root, "images/a/x.JPG", "images/b/x.jpg", "images/a.b.jpeg", "images/b/y.webp", "images/notes.txt")
+    touch(root, "masks/a/x.png", "masks/a.b.tif", "masks/b/y.bmp")
+    (root / "dataset.yaml").write_text(CLASSES)
+    dataset = load(root, held_out=0.0)
+    assert {sample.id: sample.mask for sample in dataset.labeled} == {
+        "images/a/x.JPG": root / "masks/a/x.png",
+        "images/a.b.jpeg": root / "masks/a.b.tif",
+        "images/b/y.webp": root / "masks/b/y.bmp",
+    }
+    assert [sample.id for sample in dataset.unlabeled] == ["images/b/x.jpg"]
+
+
+def test_hidden_files_and_folders_are_not_data(tmp_path: Path) -> None:
+    root = folder(tmp_path, masks=2, images=2)
+    touch(root, "images/.ipynb_checkpoints/00-checkpoint.jpg", "images/._00.jpg", "masks/._00.png")
+    assert len(load(root).unlabeled) == 0
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_more_unlabeled_images_come_from_folders_anywhere(tmp_path: Path, several: bool) -> None:
+    root = folder(tmp_path)
+    touch(tmp_path, "more/deep/a.png", "more/b.jpg", "most/c.tif")
+    given = (str(tmp_path / "more"), str(tmp_path / "most")) if several else str(tmp_path / "more")
+    added = ids(load(root, unlabeled=given).unlabeled)[len(load(root).unlabeled) :]
+    assert added == (["b", "a", "c"] if several else ["b", "a"])
+
+
+def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    names = ["images/c.jpg", "images/a.jpg", "images/z/a.jpg", "images/b/x.jpg", "images/b.jpg"]
+    touch(root, *names, "masks/c.png", "masks/a.png")
+    (root / "dataset.yaml").write_text(CLASSES)
+    assert [sample.id for sample in load(root).unlabeled] == ["images/b.jpg", "images/b/x.jpg", "images/z/a.jpg"]
+
+
+# Lists
+
+
+def test_lines_may_be_tabbed_spaced_indented_empty_or_without_a_mask(tmp_path: Path) -> None:
+    text = (
+        "a.jpg m/a.png\r\n\r\n  b.jpg   m/b.png  \nmy photo.jpg\tm/my photo.png\nc.jpg None\nd.jpg\ne.jpg \t m/e.png\n"
+    )
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())  # as an editor on Windows writes it
+    samples = read_list(tmp_path / "list.txt", tmp_path)
+    assert [sample.id for sample in samples] == ["a.jpg", "b.jpg", "my photo.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    masks = [sample.mask and sample.mask.relative_to(tmp_path).as_posix() for sample in samples]
+    assert masks == ["m/a.png", "m/b.png", "m/my photo.png", None, None, "m/e.png"]
+    assert samples[0].frames == (tmp_path / "a.jpg",)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("../secret.jpg m.png", "path '../secret.jpg' leaves the data folder"),
+        ("a/../../b.jpg", "path 'a/../../b.jpg' leaves"),
+        ("/etc/passwd m.png", "path '/etc/passwd' leaves"),
+        ("a.jpg ../m.png", "path '../m.png' leaves"),
+        ("my photo.jpg m.png", "3 fields in a line"),
+        ("a.jpg\tm.png\tx", "3 fields in a line"),
+    ],
+)
+def test_a_wrong_line_is_named_by_file_and_number(tmp_path: Path, line: str, says: str) -> None:
+    name = listed(tmp_path, "list.txt", "good.jpg good.png", line)
+    with pytest.raises(DataError) as raised:
+        read_list(tmp_path / name, tmp_path)
+    assert says in str(raised.value)
+    assert f"{tmp_path / name}, line 2" in str(raised.value)
+    assert "remedy:" in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n  \n", b"\xff\xfe\x00", None])
+def test_an_empty_unreadable_or_missing_list_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"(?s)(empty|unreadable) list.*list\.txt.*remedy"):
+        read_list(tmp_path / "list.txt", tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["labeled", "unlabeled", "val"])
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/passwd"])
+def test_lists_of_a_dataset_yaml_stay_in_its_folder(tmp_path: Path, kind: str, name: str) -> None:
+    lists = {"labeled": "l.txt", "val": "v.txt"} | {kind: name}
+    root = folder(tmp_path, yaml=CLASSES + f"lists: {lists}\n")
+    listed(root, "l.txt", *pairs(0))
+    listed(root, "v.txt", *pairs(1))
+    with pytest.raises(DataError, match=rf"(?s)leaves the data folder.*lists\.{kind}"):
+        load(root)
+
+
+# Refusals
+
+
+def test_no_folder_and_no_dataset_yaml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--data\.root FOLDER"):
+        load_dataset(DataConfig())
+    with pytest.raises(DataError, match=r"(?s)data folder not found.*missing"):
+        load(tmp_path / "missing")
+    with pytest.raises(DataError, match=r"(?s)no dataset\.yaml.*classes: \[NAME"):
+        load(tmp_path)
+    with pytest.raises(DataError, match=r"(?s)unknown data set 'camvit'; did you mean 'camvid'"):
+        load(tmp_path, spec="camvit")
+
+
+def test_an_empty_folder_and_one_without_masks_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "empty"
+    root.mkdir()
+    (root / "dataset.yaml").write_text(CLASSES)
+    with pytest.raises(DataError, match=r"(?s)no images found.*images.*\.jpg"):
+        load(root)
+    with pytest.raises(DataError, match=r"(?s)0 with a mask found.*masks.*add masks"):
+        load(folder(tmp_path, masks=0))
+    with pytest.raises(DataError, match=r"(?s)no images found.*nowhere.*--data\.unlabeled"):
+        load(folder(tmp_path), unlabeled=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("split", ["0", "6"])
+def test_a_number_that_cannot_be_had_is_refused_with_what_there_is(tmp_path: Path, split: str) -> None:
+    with pytest.raises(DataError, match=r"(?s)labeled images wanted, 5 with a mask.*--data\.split"):
+        load(folder(tmp_path, masks=6), split=split)
+
+
+def test_an_unknown_split_is_refused_with_the_closest(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    for name in ("1_16", "1_8"):
+        listed(root, f"splits/{name}/labeled.txt", *pairs(0))
+    with pytest.raises(DataError, match=r"(?s)no split '1_6'; did you mean '1_16'.*expected: 1_16, 1_8"):
+        load(root, split="1_6")
+
+
+def test_a_split_needs_a_val_list(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    listed(root, "splits/few/labeled.txt", *pairs(0))
+    with pytest.raises(DataError, match=r"(?s)no val list.*--data\.val LIST"):
+        load(root, split="few")
+
+
+def test_a_mask_without_an_image_is_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    touch(root, "masks/sub/03.png")
+    with pytest.raises(DataError, match=r"(?s)mask without an image.*masks/sub/03\.png.*03\.\*"):
+        load(root)
+
+
+@pytest.mark.parametrize("kind", ["labeled", "unlabeled"])
+def test_an_image_that_is_trained_and_evaluated_on_is_refused(tmp_path: Path, kind: str) -> None:
+    root = folder(tmp_path, yaml=CLASSES + "lists: {labeled: l.txt, unlabeled: u.txt, val: v.txt}\n")
+    listed(root, "l.txt", *pairs(0, 3) if kind == "labeled" else pairs(0))
+    listed(root, "u.txt", "images/./03.jpg" if kind == "unlabeled" else "images/05.jpg")
+    listed(root, "v.txt", *pairs(3, 4))
+    with pytest.raises(DataError, match=rf"(?s)1 images are both {kind} and evaluated on.*03\.jpg.*remedy"):
+        load(root)
+
+
+def test_a_val_image_that_comes_in_by_an_extra_folder_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "data/images")
+    for extra in (str(tmp_path / "data/images"), "link"):
+        with pytest.raises(DataError, match="both unlabeled and evaluated on"):
+            load(Path("data"), unlabeled=extra)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scale": (2.0, 0.5)}, {"scale": (0.0, 1.0)}, {"held_out": 1.5}, {"held_out": -0.1}, {"split_seed": -1}]
+)
+def test_settings_outside_their_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=rf"(?s)data\.{next(iter(wrong))}.*remedy"):
+        DataConfig(**wrong)  # type: ignore[arg-type]
+
+
+# Val alone
+
+
+def test_val_images_are_those_of_training(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    config = DataConfig(root=str(root))
+    spec, val = load_val(config)
+    assert (spec, val) == (load_dataset(config).spec, load_dataset(config).val)
+
+
+def test_a_val_list_needs_nothing_else_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(CLASSES)
+    listed(tmp_path, "val.txt", "x.jpg y.png")
+    _, val = load_val(DataConfig(root=str(tmp_path), val=str(tmp_path / "val.txt")))
+    assert [sample.id for sample in val] == ["x.jpg"]
+
+
+# Real data
+
+
+@pytest.mark.parametrize(("split", "labeled"), [("1_16", 23), ("1_8", 46), ("1_4", 92)])
+def test_camvid_has_its_published_counts(camvid_root: Path, split: str, labeled: int) -> None:
+    dataset = load(camvid_root, spec="camvid", split=split)
+    assert (len(dataset.labeled), len(dataset.unlabeled), len(dataset.val)) == (labeled, 367 - labeled, 101)
+    assert dataset.spec.num_classes == 11
+    for sample in (dataset.labeled[0], dataset.unlabeled[-1], dataset.val[0]):
+        assert Image.open(sample.frames[0]).size == (480, 360)
+    assert dataset.val[0].mask is not None
+    assert set(np.unique(np.asarray(Image.open(dataset.val[0].mask)))) <= {*range(11), 255}

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from semiseg.data.palette import default_palette
+from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
+from semiseg.data.yaml_file import read_yaml
+from semiseg.errors import ConfigError, DataError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "dataset.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_class_names_alone_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "fields").mkdir()
+    spec = read_spec(write(tmp_path / "fields", "classes: [soil, wheat, maize]"))
+    assert spec == DatasetSpec(name="fields", classes=("soil", "wheat", "maize"), palette=default_palette(3))
+    assert spec.num_classes == 3
+    assert (spec.ignore_value, spec.protocol, spec.lists) == (255, "original", {})
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    text = """
+name: Roads
+classes: [no, 'on', 2]
+ignore_value: 0
+palette: [[0, 0, 0], [255, 128, 1], [3, 4, 5]]
+protocol: sliding
+lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
+"""
+    spec = read_spec(write(tmp_path, text))
+    assert spec.name == "Roads"
+    assert spec.classes == ("no", "on", "2")  # YAML 1.1 would make False of the first
+    assert spec.palette == ((0, 0, 0), (255, 128, 1), (3, 4, 5))
+    assert (spec.ignore_value, spec.protocol) == (0, "sliding")
+    assert spec.lists == {"labeled": "a.txt", "unlabeled": "b.txt", "val": "c.txt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("classses: [a, b]", "unknown key 'classses'; did you mean 'classes'"),
+        ("name: x", "classes is not a list"),
+        ("classes: sky", "classes is not a list"),
+        ("classes: [sky]", "2 to 255"),
+        (f"classes: [{', '.join(f'c{index}' for index in range(256))}]", "2 to 255"),
+        ("classes: {0: sky, 1: road}", "classes is not a list"),
+        ("classes: [sky, [road]]", "classes is not a list"),
+        ("classes: [sky, null]", "classes is not a list"),
+        ("classes: [sky, sky]", "different"),
+        ("classes: [a, b]\nignore_value: 256", "ignore_value is '256'"),
+        ("classes: [a, b]\nignore_value: -1", "ignore_value is '-1'"),
+        ("classes: [a, b]\nignore_value: none", "ignore_value is 'none'"),
+        ("classes: [a, b]\nprotocol: slide", "protocol is 'slide'"),
+        ("classes: [a, b]\npalette: [[1, 2, 3]]", "2 lists of three numbers"),
+        ("classes: [a, b]\npalette: [[1, 2, 3], [1, 2]]", "2 lists of three numbers"),
+        ("classes: [a, b]\npalette: [[1, 2, 3], [1, 2, 256]]", "2 lists of three numbers"),
+        ("classes: [a, b]\npalette: [[1, 2, 3], [1, 2, 3, x]]", "2 lists of three numbers"),
+        ("classes: [a, b]\npalette: red", "2 lists of three numbers"),
+        ("classes: [a, b]\nlists: all.txt", "lists is not a mapping of labeled, unlabeled, val"),
+        ("classes: [a, b]\nlists: {train: a.txt}", "lists is not a mapping of labeled, unlabeled, val"),
+        ("classes: [a, b]\nlists: {val: [a.txt]}", "lists is not a mapping of labeled, unlabeled, val"),
+        ("- a\n- b", "not a YAML mapping"),
+        ("", "not a YAML mapping"),
+        ("classes: [a, b", "unreadable YAML"),
+    ],
+)
+def test_a_wrong_dataset_yaml_is_named_with_a_remedy(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(DataError) as raised:
+        read_spec(path)
+    message = str(raised.value)
+    assert says in message
+    assert str(path) in message
+    assert "remedy:" in message
+
+
+@pytest.mark.parametrize("name", sorted(shipped_specs()))
+def test_every_shipped_spec_reads_with_a_colour_a_class(name: str) -> None:
+    spec = read_spec(shipped_specs()[name])
+    assert spec.name == name
+    assert len(set(spec.palette)) == spec.num_classes
+    assert spec.ignore_value >= spec.num_classes
+
+
+def test_a_plain_word_stays_the_text_it_is(tmp_path: Path) -> None:
+    text = "split: 1_8\nlr: 1e-3\ntime: 1:30\nday: 2026-01-01\nflag: no\nnumber: 010\nempty:\nnothing: null\nname: R&D"
+    assert read_yaml(write(tmp_path, text), DataError) == {
+        "split": "1_8",
+        "lr": "1e-3",
+        "time": "1:30",
+        "day": "2026-01-01",
+        "flag": "no",
+        "number": "010",
+        "empty": None,
+        "nothing": None,
+        "name": "R&D",
+    }
+
+
+BOMB = (
+    "classes: [a, b]\n"
+    + "a0: &a0 [x, x]\n"
+    + "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "aliases"),
+        ("a: 1\nb: 2\na: 3", "key 'a' comes twice"),
+        ("a: {b: 1, b: 2}", "key 'b' comes twice"),
+        ("a: " + "[" * 50_000, "unreadable YAML"),
+        ("a: " + "x" * 1_000_001, "too large"),
+        ("? [a, b]\n: 1", "unreadable YAML"),
+        ("a: \0", "unreadable YAML"),
+    ],
+)
+def test_yaml_that_is_more_than_settings_is_refused_at_once(tmp_path: Path, text: str, says: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ConfigError, match=says):
+        read_yaml(write(tmp_path, text), ConfigError)
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    "tag", ["python/object/apply:os.mkdir", "python/object/new:os.mkdir", "python/name:os.mkdir", "python/module:os"]
+)
+def test_a_tag_that_names_code_is_refused_and_nothing_runs(tmp_path: Path, tag: str) -> None:
+    made = tmp_path / "made"
+    with pytest.raises(DataError, match="unreadable YAML"):
+        read_yaml(write(tmp_path, f"a: !!{tag} ['{made}']"), DataError)
+    assert not made.exists()
+
+
+def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\xd8")
+    for name in ("missing.yaml", "binary.yaml"):
+        with pytest.raises(DataError, match=f"(?s)unreadable YAML.*{name}"):
+            read_yaml(tmp_path / name, DataError)
+
+
+def outcome(path: Path) -> tuple[DatasetSpec | None, str]:
+    try:
+        return read_spec(path), ""
+    except DataError as error:
+        return None, str(error)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from("classes: []{}-,&*!|>'\"%@\n\t#abc0123_.?~"), max_size=60))
+def test_any_text_gives_a_spec_or_a_data_error(tmp_path: Path, text: str) -> None:
+    for prefix in ("", "classes: [a, b]\n"):
+        path = write(tmp_path, prefix + text)
+        spec, message = outcome(path)
+        assert spec.num_classes >= 2 if spec else str(path) in message

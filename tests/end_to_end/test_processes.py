@@ -1,0 +1,121 @@
+"""Several processes learn what one process learns from the same global batch."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from semiseg.api import TrainedRun, recipe_config
+from semiseg.augment import StrongViewConfig
+from semiseg.data import Division, TrainStream, load_dataset
+
+TrainTiny = Callable[..., TrainedRun]
+Numbers = Callable[[Path], dict[tuple[int, str], float]]
+
+# Images of 64 pixels shrink to less than the crop of 32, so that each process has another share of padding.
+WORDS = ("--schedule.steps", "20", "--data.scale", "[0.2, 0.9]")
+FOUR = ("--schedule.batch", "4")
+EIGHT_IN_PARTS = ("--schedule.batch", "8", "--schedule.per_device", "2")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def train_twofold(
+    tiny_words: Callable[..., list[str]], python: tuple[list[str], dict[str, str]], tmp_path: Path
+) -> Callable[..., tuple[Path, str]]:
+    """Return `train(name, *overrides)`: a tiny training by two processes; the run and what was printed."""
+    command, environment = python
+
+    def run(name: str, *overrides: str) -> tuple[Path, str]:
+        launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
+        words = [*command, *launcher, "--master-port", str(free_port()), "-m", "semiseg", "train"]
+        done = subprocess.run(
+            [*words, *tiny_words(name, *overrides)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        return tmp_path / name, done.stderr
+
+    return run
+
+
+def test_processes_have_unequal_shares_of_padding(tiny_words: Callable[..., list[str]]) -> None:
+    folder, *words = tiny_words("x", *FOUR, *WORDS)
+    config = recipe_config(folder, words)
+    division = Division(labeled=4, unlabeled=4, processes=2)
+    first, second = (
+        TrainStream(
+            load_dataset(config.data),
+            config.data,
+            replace(division, rank=rank),
+            strong=StrongViewConfig(),
+            views=1,
+            seed=0,
+            steps=5,
+        )
+        for rank in range(2)
+    )
+    shares = [(first[step].pixels.weak.item(), second[step].pixels.weak.item()) for step in range(5)]
+    assert sum(mine != other for mine, other in shares) >= 2, shares
+
+
+def moments(run: Path) -> torch.Tensor:
+    """Return the optimizer's mean gradients: AdamW's steps, and so the losses, hide a wrong scale of the gradients."""
+    tensors = load_file(run / "checkpoints" / "step_00000020" / "tensors.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.endswith("/exp_avg")])
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "division"),
+    [
+        ("unimatch_v2", FOUR, "batch 4 = 2 processes x 1 passes x 2"),
+        ("fixmatch", EIGHT_IN_PARTS, "batch 8 = 2 processes x 2 passes x 2"),
+        ("supervised", FOUR, "batch 4 = 2 processes x 1 passes x 2"),
+    ],
+    ids=["unimatch_v2", "fixmatch", "supervised"],
+)
+def test_two_processes_have_the_losses_of_one(
+    train_tiny: TrainTiny,
+    train_twofold: Callable[..., tuple[Path, str]],
+    numbers: Numbers,
+    method: str,
+    batch: tuple[str, ...],
+    division: str,
+) -> None:
+    alone = train_tiny("alone", "--method", method, *batch[:2], *WORDS)
+    together, said = train_twofold("together", "--method", method, *batch, *WORDS)
+    expected, found = numbers(alone.path), numbers(together)
+    assert found.keys() == expected.keys()
+    losses = [key for key in expected if key[1] in ("train/loss", "train/loss_x", "train/loss_s", "train/lr")]
+    assert len(losses) >= 60
+    assert [(key, found[key], expected[key]) for key in losses if abs(found[key] - expected[key]) > 1e-5] == []
+    mine, theirs = moments(together), moments(alone.path)
+    assert (mine - theirs).norm() < 1e-2 * theirs.norm()
+    if method != "supervised":
+        assert max(expected[step, "train/loss_s"] for step in range(1, 21)) > 0.1, "no label was confident"
+
+    names = [
+        sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if "tfevents" not in path.name)
+        for run in (alone.path, together)
+    ]
+    assert names[0] == names[1]
+    assert len(list((together / "tensorboard").iterdir())) == 1, "the main process alone writes"
+    assert said.count("step 20/20  mIoU") == 1, "the main process alone speaks"
+    assert division in said

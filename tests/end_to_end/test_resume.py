@@ -1,0 +1,171 @@
+"""A run that dies at any moment continues to the very bits of one that did not."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from semiseg.api import TrainedRun
+from semiseg.engine import training
+from semiseg.errors import RunError
+
+TrainTiny = Callable[..., TrainedRun]
+Numbers = Callable[[Path], dict[tuple[int, str], float]]
+Start = Callable[..., None]
+
+# An epoch is 3 steps: checkpoints and evaluations fall apart and together.
+LENGTHS = ("--schedule.steps", "13", "--schedule.checkpoint_every", "4", "--evaluation.every", "1")
+
+
+def tensors(run: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of the last checkpoint and of the model."""
+    found = load_file(sorted((run / "checkpoints").iterdir())[-1] / "tensors.safetensors")
+    model = load_file(run / "model" / "model.safetensors")
+    found |= {f"model/{name}": tensor for name, tensor in model.items()}
+    return {name: tensor.clone() for name, tensor in found.items()}  # what was loaded is still the file
+
+
+def files(run: Path) -> list[str]:
+    names = [path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()]
+    return sorted(name for name in names if not name.startswith("tensorboard/"))
+
+
+def assert_same_run(found: Path, expected: Path, numbers: Numbers) -> None:
+    assert numbers(found) == numbers(expected)
+    mine, theirs = tensors(found), tensors(expected)
+    assert mine.keys() == theirs.keys()
+    assert any(name.startswith("optimizer/") for name in mine)
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+    assert files(found) == files(expected)
+    for name in files(found):
+        if name.startswith("samples/"):
+            assert (found / name).read_bytes() == (expected / name).read_bytes()
+
+
+def has_row(metrics: Path, step: int, name: str) -> bool:
+    try:
+        with metrics.open(newline="") as file:
+            return any(row[:1] == [str(step)] and row[2:3] == [name] for row in csv.reader(file))
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def start_and_kill(
+    tiny_words: Callable[..., list[str]], python: tuple[list[str], dict[str, str]], tmp_path: Path
+) -> Start:
+    """Return `start_and_kill(words, step, name)`: train in a process that is killed once it has logged that number."""
+    command, environment = python
+
+    def run(words: tuple[str, ...], step: int, name: str) -> None:
+        process = subprocess.Popen(
+            [*command, "semiseg", "train", *tiny_words("killed", *words)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not has_row(tmp_path / "killed" / "metrics.csv", step, name):
+            assert time.monotonic() < deadline, "the training does not get on"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+
+    return run
+
+
+@pytest.mark.parametrize(("workers", "seed"), [("0", 0), ("2", 1)])
+def test_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(
+    train_tiny: TrainTiny, numbers: Numbers, start_and_kill: Start, tmp_path: Path, workers: str, seed: int
+) -> None:
+    words = (*LENGTHS, "--data.workers", workers)
+    undisturbed = train_tiny("undisturbed", *LENGTHS)
+    moments = random.Random(seed)
+    start_and_kill(words, moments.randint(1, 2), "train/loss")
+    assert not list((tmp_path / "killed" / "checkpoints").glob("step_*")), "killed before the first checkpoint"
+    start_and_kill((*words, "--resume"), 6, "teacher/miou")
+    start_and_kill((*words, "--resume"), moments.randint(7, 11), "train/loss")
+    resumed = train_tiny("killed", *words, resume=True)
+    assert_same_run(resumed.path, undisturbed.path, numbers)
+    assert (resumed.result.best, resumed.result.best_step) == (undisturbed.result.best, undisturbed.result.best_step)
+    log = (resumed.path / "train.log").read_text()
+    assert "no checkpoint yet: starting from the first step" in log
+    assert "resumed after step 4" in log
+
+
+class Died(BaseException):
+    """The process, at a moment of the test's choosing."""
+
+
+@pytest.mark.parametrize(
+    ("moment", "nth"), [("_report", 2), ("_save", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)]
+)
+def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
+    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
+) -> None:
+    """Die in an evaluation or a checkpoint, in most cases the second; log means over three steps."""
+    words = ("--method", "fixmatch", *LENGTHS, "--schedule.log_every", "3", "--evaluation.every", "2")
+    undisturbed = train_tiny("undisturbed", *words)
+    original, calls = getattr(training, moment), []
+
+    def die(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == nth:
+            raise Died
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, moment, die)
+        with pytest.raises(Died):
+            train_tiny("died", *words)
+    resumed = train_tiny("died", *words, resume=True)
+    assert_same_run(resumed.path, undisturbed.path, numbers)
+    assert (resumed.result.best, resumed.result.best_step) == (undisturbed.result.best, undisturbed.result.best_step)
+
+
+def test_the_newest_checkpoint_may_be_damaged(train_tiny: TrainTiny, numbers: Numbers) -> None:
+    run = train_tiny("x", *LENGTHS)
+    expected, before = numbers(run.path), tensors(run.path)
+    newest = sorted((run.path / "checkpoints").iterdir())[-1] / "tensors.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    again = train_tiny("x", *LENGTHS, resume=True)
+    assert numbers(again.path) == expected
+    assert [name for name, tensor in tensors(again.path).items() if not torch.equal(tensor, before[name])] == []
+    log = (run.path / "train.log").read_text()
+    assert "checkpoint step_00000013 is damaged" in log
+    assert "resumed after step 12" in log
+
+
+def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> None:
+    run = train_tiny("x", "--schedule.steps", "4", "--evaluation.every", "1")
+    before = {name: (run.path / name).read_bytes() for name in files(run.path) if name != "train.log"}
+    again = train_tiny("x", "--schedule.steps", "4", "--evaluation.every", "1", resume=True)
+    after = {name: (run.path / name).read_bytes() for name in files(run.path) if name != "train.log"}
+    assert (again.result.best, again.result.best_step, again.result.steps) == (
+        run.result.best,
+        run.result.best_step,
+        run.result.steps,
+    )
+    assert [name for name in before if before[name] != after[name]] == []
+    assert after.keys() == before.keys()
+
+
+def test_a_run_resumes_with_its_own_settings_only(train_tiny: TrainTiny, tmp_path: Path) -> None:
+    run = train_tiny("x")
+    before = {name: (run.path / name).read_bytes() for name in files(run.path)}
+    with pytest.raises(RunError, match=r"(?s)optimizer\.lr: 0\.001 in the run, 0\.002 now.*remedy"):
+        train_tiny("x", "--optimizer.lr", "2e-3", resume=True)
+    with pytest.raises(RunError, match="no run to resume"):
+        train_tiny("y", resume=True)
+    assert {name: (run.path / name).read_bytes() for name in files(run.path)} == before
+    assert not (tmp_path / "y").exists()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from semiseg.engine.distributed import Processes, choose_device, join_processes
+from semiseg.errors import ConfigError
+
+
+def pretend_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "local_rank", "expected"),
+    [
+        ("auto", 0, 0, "cpu"),
+        ("auto", 2, 1, "cuda:1"),
+        ("cpu", 2, 0, "cpu"),
+        ("cuda", 2, 0, "cuda:0"),
+        ("cuda", 2, 1, "cuda:1"),
+        ("cuda:1", 2, 0, "cuda:1"),
+    ],
+)
+def test_a_device_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, local_rank: int, expected: str
+) -> None:
+    pretend_gpus(monkeypatch, gpus)
+    assert str(choose_device(name, local_rank)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "message"),
+    [
+        ("cuda", 0, "no GPU found"),
+        ("cuda:2", 2, "GPU 2 wanted, 2 found"),
+        ("meta", 2, "unknown device 'meta'"),
+        ("cuda:-1", 2, "unknown device"),
+        ("cuda:x", 2, "unknown device"),
+        ("", 2, "unknown device"),
+        ("gpu", 2, "unknown device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, message: str
+) -> None:
+    pretend_gpus(monkeypatch, gpus)
+    with pytest.raises(ConfigError, match=message):
+        choose_device(name)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    with pytest.raises(ConfigError, match=r"(?s)GPU 2 wanted.*no more processes"):
+        choose_device("auto", local_rank=2)
+
+
+def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with join_processes("cpu") as processes:
+        assert (processes.rank, processes.count, processes.is_main) == (0, 1, True)
+        assert not dist.is_initialized()
+        processes.wait()
+        assert processes.sum(torch.tensor(3)).item() == 3
+
+
+def test_one_gpu_cannot_serve_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ConfigError, match="one GPU for 2 processes"), join_processes("cuda:0"):
+        pytest.fail("joined")
+
+
+def test_only_the_first_process_is_the_main_one() -> None:
+    assert [Processes(rank, 2, torch.device("cpu")).is_main for rank in range(2)] == [True, False]
+
+
+MEMBER = """
+import json
+import torch
+import torch.distributed as dist
+from semiseg.engine.distributed import join_processes
+
+with join_processes("cpu") as processes:
+    mine = torch.tensor([1.0, 10.0]) * (processes.rank + 1)
+    total = processes.sum(mine)
+    processes.wait()
+    print(json.dumps([processes.rank, processes.is_main, mine.tolist(), total.tolist()]))
+assert not dist.is_initialized()
+"""
+
+
+def test_two_processes_add_up_and_leave() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    world = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    members = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEMBER], env={**world, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
+    ]
+    found = [json.loads(member.communicate(timeout=60)[0]) for member in members]
+    assert found == [[0, True, [1.0, 10.0], [3.0, 30.0]], [1, False, [2.0, 20.0], [3.0, 30.0]]]
+    assert [member.returncode for member in members] == [0, 0]

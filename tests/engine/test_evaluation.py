@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+
+from semiseg.data import DatasetSpec, Sample
+from semiseg.data.spec import Protocol
+from semiseg.engine.distributed import Processes
+from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, count_confusion
+from semiseg.errors import ConfigError
+from semiseg.models import ModelConfig, Segmenter, build_segmenter
+
+CLASSES = ("field", "road", "water")
+# Neighbours of one size, lonely ones, and sizes that are no multiple of the patch.
+SIZES = ((40, 48), (40, 48), (40, 48), (33, 50), (40, 48), (50, 33), (50, 33))
+
+
+class Apart(Processes):
+    """One of several processes that never meet: its sums are its own."""
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+ALONE = Apart(0, 1, torch.device("cpu"))
+
+
+def maps(classes: int, size: int = 20_000) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(classes)
+    truth = rng.integers(0, classes, (2, size), dtype=np.uint8)
+    predicted = np.where(rng.random((2, size)) < 0.6, truth, rng.integers(0, classes, (2, size)))
+    truth[rng.random((2, size)) < 0.1] = 255
+    return torch.from_numpy(truth), torch.from_numpy(predicted)
+
+
+def write_samples(folder: Path, sizes: Sequence[tuple[int, int]]) -> tuple[Sample, ...]:
+    rng = np.random.default_rng(0)
+    samples = []
+    for number, size in enumerate(sizes):
+        image, mask = folder / f"{number}.png", folder / f"{number}_mask.png"
+        patches = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        patches.resize(size[::-1], Image.Resampling.NEAREST).save(image)
+        values = rng.integers(0, 4, size, dtype=np.uint8)
+        Image.fromarray(np.where(values == 3, 255, values).astype(np.uint8)).save(mask)
+        samples.append(Sample(image.name, (image,), mask))
+    return tuple(samples)
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
+    return Evaluator(
+        samples=write_samples(tmp_path_factory.mktemp("val"), SIZES),
+        spec=DatasetSpec(name="val", classes=CLASSES),
+        protocol="original",
+        window=32,
+        batch=2,
+        bf16=False,
+        max_pixels=10**6,
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmenter:
+    return random_model(seed=0)
+
+
+def random_model(seed: int) -> Segmenter:
+    model = build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), len(CLASSES), seed=seed).eval()
+    with torch.no_grad():  # the logits of an untrained model differ little: let the image decide and not the bias
+        patches = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)).repeat_interleave(10, 2)
+        logits_BKHW = model(model.normalize(patches.repeat_interleave(10, 3)[:, None]))
+        model.decoder.classifier.bias -= logits_BKHW.mean((0, 2, 3))
+    return model
+
+
+def images_of(samples: Sequence[Sample]) -> Tensor:
+    return torch.stack([torch.from_numpy(np.array(Image.open(sample.frames[0]))) for sample in samples])
+
+
+def confusion_one_by_one(model: Segmenter, evaluator: Evaluator) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Count pixel by pixel, image by image."""
+    counts = np.zeros((3, 3), np.int64)
+    for sample in evaluator.samples:
+        assert sample.mask is not None
+        with torch.no_grad():
+            scores = evaluator.predict(model, images_of([sample]).permute(0, 3, 1, 2)[:, None])
+        for truth, found in zip(np.asarray(Image.open(sample.mask)).ravel(), scores.argmax(1).flatten(), strict=True):
+            if truth != 255:
+                counts[truth, int(found)] += 1
+    return counts
+
+
+@pytest.mark.parametrize("classes", [2, 6, 150, 255])
+def test_the_confusion_is_that_of_torchmetrics(classes: int) -> None:
+    truth, predicted = maps(classes)
+    oracle = MulticlassConfusionMatrix(classes, ignore_index=255)
+    found = count_confusion(truth, predicted, classes, 255)
+    assert found.dtype == torch.int64
+    assert torch.equal(found, oracle(predicted, truth.long()))
+
+
+@pytest.mark.parametrize("classes", [2, 6, 150, 255])
+def test_the_iou_is_that_of_torchmetrics(classes: int) -> None:
+    truth, predicted = maps(classes, size=400)
+    oracle = MulticlassJaccardIndex(classes, average="none", ignore_index=255)(predicted, truth.long())
+    confusion = count_confusion(truth, predicted, classes, 255).numpy()
+    evaluation = Evaluation(tuple(map(str, range(classes))), confusion)
+    np.testing.assert_allclose(evaluation.iou_K, oracle.numpy(), atol=1e-6)
+    assert evaluation.miou == pytest.approx(float(oracle.mean()), abs=1e-6)
+
+
+def test_the_largest_pair_of_255_classes_is_counted_where_it_belongs() -> None:
+    truth, predicted = torch.tensor([[[254, 254, 0]]], dtype=torch.uint8), torch.tensor([[[254, 0, 254]]])
+    found = count_confusion(truth, predicted, 255, 255)
+    assert found.nonzero().tolist() == [[0, 254], [254, 0], [254, 254]]
+
+
+def test_the_ignore_value_may_be_any_value() -> None:
+    truth, predicted = torch.tensor([[[0, 0, 1, 2]]], dtype=torch.uint8), torch.tensor([[[0, 1, 1, 0]]])
+    assert count_confusion(truth, predicted, 3, 0).tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_a_class_that_appears_nowhere_counts_as_zero_as_published() -> None:
+    evaluation = Evaluation(CLASSES, np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+    assert evaluation.iou_K.tolist() == [0.75, 0.8, 0.0]
+    assert evaluation.miou == pytest.approx(1.55 / 3)
+    assert Evaluation(CLASSES, np.zeros((3, 3), np.int64)).miou == 0
+
+
+@pytest.mark.parametrize("protocol", ["original", "sliding"])
+@pytest.mark.parametrize("batch", [1, 2, 3, 100])
+def test_every_pixel_counts_once_however_images_are_batched(
+    evaluator: Evaluator, model: Segmenter, batch: int, protocol: Protocol
+) -> None:
+    evaluator = replace(evaluator, batch=batch, protocol=protocol)
+    done: list[int] = []
+    found = evaluator.evaluate({"model": model}, ALONE, done.append)["model"]
+    assert found.classes == CLASSES
+    expected = confusion_one_by_one(model, evaluator)
+    assert (expected > 0).all(), "a confusion that could not show a mistake"
+    assert np.array_equal(found.confusion_KK, expected)
+    assert done[-1] == len(SIZES)
+    assert max(np.diff([0, *done])) == min(batch, 3), "three neighbours have one size"
+    assert done == sorted(set(done))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_processes_share_the_images_and_lose_none(evaluator: Evaluator, model: Segmenter, count: int) -> None:
+    parts = [
+        evaluator.evaluate({"model": model}, Apart(rank, count, torch.device("cpu")))["model"].confusion_KK
+        for rank in range(count)
+    ]
+    assert np.array_equal(sum(parts), confusion_one_by_one(model, evaluator))
+
+
+def test_processes_add_up_what_they_counted(evaluator: Evaluator, model: Segmenter) -> None:
+    class Doubled(Processes):
+        def sum(self, tensor: Tensor) -> Tensor:
+            return tensor * 2
+
+    alone = evaluator.evaluate({"model": model}, ALONE)["model"]
+    doubled = evaluator.evaluate({"model": model}, Doubled(0, 1, torch.device("cpu")))["model"]
+    assert np.array_equal(doubled.confusion_KK, 2 * alone.confusion_KK)
+
+
+def test_models_are_judged_apart_on_the_same_images(evaluator: Evaluator, model: Segmenter) -> None:
+    other = random_model(seed=1)
+    together = evaluator.evaluate({"student": model, "teacher": other}, ALONE)
+    assert list(together) == ["student", "teacher"]
+    for name, alone in (("student", model), ("teacher", other)):
+        expected = evaluator.evaluate({name: alone}, ALONE)[name].confusion_KK
+        assert np.array_equal(together[name].confusion_KK, expected)
+    assert not np.array_equal(together["student"].confusion_KK, together["teacher"].confusion_KK)
+
+
+def test_an_evaluation_leaves_no_gradient(evaluator: Evaluator, model: Segmenter) -> None:
+    scores: list[Tensor] = []
+    model.register_forward_hook(lambda module, inputs, output: scores.append(output))
+    evaluator.evaluate({"model": model}, ALONE)
+    assert scores
+    assert not any(score.requires_grad for score in scores)
+
+
+@pytest.mark.parametrize("values", [{"every": 0}, {"batch": -1}])
+def test_numbers_below_one_are_refused(values: dict[str, Any]) -> None:
+    ((name, value),) = values.items()
+    with pytest.raises(ConfigError, match=rf"(?s){name} is {value}.*evaluation\.{name}"):
+        EvaluationConfig(**values)

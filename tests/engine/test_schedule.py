@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, lr_scale, set_lr
+from semiseg.errors import ConfigError
+from semiseg.models import ModelConfig, Segmenter, build_segmenter
+
+# (1 - t / 10) ** 0.9 for t = 0, 0, 1, .. 8: the rate for t is set after step t, so the first two steps share one.
+TENTHS = (1.0, 1.0, 0.909533, 0.818052, 0.725418, 0.631446, 0.535887, 0.438383, 0.338383, 0.234924)
+
+
+def segmenter(freeze: bool = False) -> Segmenter:
+    config = ModelConfig(encoder="vit_nano", weights="random", freeze_encoder=freeze)
+    return build_segmenter(config, num_classes=3)
+
+
+def test_the_rate_falls_by_the_published_power_one_step_late() -> None:
+    assert [lr_factor(step, 10) for step in range(10)] == pytest.approx(TENTHS, abs=1e-6)
+
+
+def test_a_run_of_one_step_runs_at_the_full_rate() -> None:
+    assert lr_factor(0, 1) == 1
+
+
+def test_both_groups_follow_the_factor_from_their_own_base() -> None:
+    optimizer = build_optimizer(segmenter(), OptimizerConfig(), scale=1.0)
+    for factor in (0.5, 0.25):
+        set_lr(optimizer, factor)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([5e-6 * factor, 2e-4 * factor])
+
+
+def test_two_groups_hold_every_trainable_parameter_once() -> None:
+    model = segmenter()
+    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, decoder_multiplier=10, weight_decay=0.05), scale=0.5)
+    encoder, decoder = optimizer.param_groups
+    assert (encoder["lr"], decoder["lr"]) == pytest.approx((5e-4, 5e-3))
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.05}
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert {id(p) for p in encoder["params"]} == {id(p) for p in model.encoder.parameters()}
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+def test_a_frozen_encoder_leaves_the_decoder_alone() -> None:
+    model = segmenter(freeze=True)
+    before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
+    optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, decoder_multiplier=10), scale=1.0)
+    (group,) = optimizer.param_groups
+    assert group["lr"] == pytest.approx(1e-2)
+    model(torch.rand(1, 1, 3, 16, 16)).square().mean().backward()
+    optimizer.step()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.encoder.state_dict().items())
+
+
+def test_the_rates_scale_with_the_batch_unless_told_not_to() -> None:
+    assert lr_scale(OptimizerConfig(lr_batch=16), 16) == 1
+    assert lr_scale(OptimizerConfig(lr_batch=16), 4) == 0.25
+    assert lr_scale(OptimizerConfig(lr_batch=0), 4) == 1
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps", "batch", "per_device", "checkpoint_every", "log_every"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_lengths_and_sizes_below_one_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"(?s){name} is {value}.*schedule\.{name}"):
+        ScheduleConfig(**{name: value})

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import semiseg
+from semiseg import cli
+from semiseg.api import TrainedRun
+from semiseg.cli import VERBS, main
+from semiseg.engine.training import TrainingResult
+from semiseg.errors import DataError
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def train_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """Replace the training by a note of what it was called with."""
+    call: dict[str, Any] = {}
+
+    def train(config: Any, *, resume: bool) -> TrainedRun:
+        call.update(config=config, resume=resume)
+        return TrainedRun(tmp_path / "run", TrainingResult(0.5, 20, 30, 1.5))
+
+    monkeypatch.setattr("semiseg.api.train", train)
+    return call
+
+
+def refused(capsys: Captured, *words: str) -> str:
+    """Run a command that must end with code 2 and one readable message; return the message."""
+    assert main(words) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ")
+    assert "remedy:" in output.err
+    assert "Traceback" not in output.err + output.out
+    return output.err
+
+
+# Without a verb
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_the_usage_names_every_verb(words: list[str], capsys: Captured) -> None:
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert all(f"semiseg {verb}" in shown for verb in VERBS)
+
+
+def test_the_version_is_that_of_the_package(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{semiseg.__version__}\n"
+
+
+def test_an_unknown_verb_is_refused_with_the_closest(capsys: Captured) -> None:
+    assert "unknown verb 'trian'; did you mean 'train'?" in refused(capsys, "trian")
+    assert "unknown verb '--resume'" in refused(capsys, "--resume", "train")
+
+
+def test_the_words_of_the_process_are_the_default(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setattr("sys.argv", ["semiseg", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out == f"{semiseg.__version__}\n"
+
+
+# Every verb
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_verb_explains_itself(verb: str, option: str, capsys: Captured) -> None:
+    assert main([verb, option]) == 0
+    output = capsys.readouterr()
+    assert f"semiseg {verb}" in output.out
+    assert "--json FILE" in output.out
+    assert output.err == ""
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_refuses_an_unknown_option_and_a_folder_for_its_result(
+    verb: str, capsys: Captured, tmp_path: Path
+) -> None:
+    assert "--nonsense" in refused(
+        capsys, verb, *(["x", "x", "--out", "x"] if verb == "predict" else []), "--nonsense", "1"
+    )
+    assert "is a folder" in refused(capsys, verb, "--json", str(tmp_path))
+    assert "--json" in refused(capsys, verb, "--json")
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing"), [("evaluate", "model"), ("predict", "model, images, --out"), ("report", "run")]
+)
+def test_what_a_verb_needs_is_named(verb: str, missing: str, capsys: Captured) -> None:
+    message = refused(capsys, verb)
+    assert missing in message
+    assert f"see `semiseg {verb} -h`" in message
+
+
+def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def interrupt(words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, "doctor", interrupt)
+    assert main(["doctor"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_ends_with_2_and_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    assert str(tmp_path / "file") in refused(capsys, "recipes", "--json", str(tmp_path / "file" / "x.json"))
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(words: list[str]) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setitem(cli.VERBS, "doctor", fail)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["doctor"])
+
+
+def test_as_a_process_bad_input_is_2_on_stderr_alone_and_help_needs_no_torch() -> None:
+    bad = subprocess.run([sys.executable, "-m", "semiseg", "trian"], capture_output=True, text=True, timeout=120)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert bad.stderr.startswith("error: unknown verb 'trian'")
+    code = "import sys; from semiseg.cli import main; main([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
+
+
+# train
+
+
+def test_train_takes_recipe_options_and_overrides_in_any_order(
+    train_call: dict[str, Any], capsys: Captured, tmp_path: Path
+) -> None:
+    out = tmp_path / "deep" / "result.json"
+    words = [
+        "train",
+        "camvid",
+        "--seed",
+        "7",
+        "--json",
+        str(out),
+        "--schedule.steps=9",
+        "--resume",
+        "--data.split",
+        "1_8",
+    ]
+    assert main(words) == 0
+    config = train_call["config"]
+    assert (config.recipe, config.seed, config.schedule.steps, config.data.split) == ("camvid", 7, 9, "1_8")
+    assert train_call["resume"] is True
+    shown = capsys.readouterr().out
+    assert "best mIoU 50.00% at step 20" in shown
+    assert str(tmp_path / "run" / "model") in shown
+    assert json.loads(out.read_text()) == {
+        "run": str(tmp_path / "run"), "best_miou": 0.5, "steps": 30, "seconds": 1.5
+    }  # fmt: skip
+
+
+def test_train_without_a_recipe_takes_the_default_one(train_call: dict[str, Any]) -> None:
+    assert main(["train", "--seed", "7"]) == 0
+    assert (train_call["config"].recipe, train_call["config"].seed, train_call["resume"]) == ("default", 7, False)
+
+
+def test_train_on_a_folder_takes_it_as_the_data(train_call: dict[str, Any], tmp_path: Path) -> None:
+    assert main(["train", str(tmp_path)]) == 0
+    assert (train_call["config"].recipe, train_call["config"].data.root) == ("default", str(tmp_path))
+
+
+def test_train_on_a_file_takes_it_as_the_recipe(train_call: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("seed: 5\ndata: {split: 1_8}\n")
+    assert main(["train", str(tmp_path / "own.yaml"), "--data.crop", "28"]) == 0
+    config = train_call["config"]
+    assert (config.recipe, config.seed, config.data.split, config.data.crop) == ("own", 5, "1_8", 28)
+
+
+@pytest.mark.parametrize("words", [["--resume", "camvid"], ["--seed", "3", "camvid"], ["camvid", "camvid"]])
+def test_train_never_drops_a_word(words: list[str], train_call: dict[str, Any], capsys: Captured) -> None:
+    assert "camvid" in refused(capsys, "train", *words)
+    assert not train_call
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["camvit"], "no recipe 'camvit'; did you mean 'camvid'"),
+        (["camvid", "--schedule.bacth", "4"], "unknown option --schedule.bacth; did you mean '--schedule.batch'"),
+        (["camvid", "--seed", "x"], "seed cannot be 'x'"),
+        (["camvid", "--resum"], "--resum"),
+        (["camvid", "--seed"], "--seed"),
+    ],
+)
+def test_train_names_what_is_wrong(words: list[str], says: str, train_call: dict[str, Any], capsys: Captured) -> None:
+    assert says in refused(capsys, "train", *words)
+    assert not train_call
+
+
+def test_a_run_without_val_images_says_so(
+    train_call: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("semiseg.api.train", lambda *_, **__: TrainedRun(tmp_path, TrainingResult(None, 0, 3, 1.0)))
+    assert main(["train"]) == 0
+    assert "done: not evaluated" in capsys.readouterr().out
+
+
+def test_the_help_of_train_explains_every_key(capsys: Captured) -> None:
+    assert main(["train", "camvid", "-h"]) == 0
+    shown = capsys.readouterr().out
+    for key in ("--resume", "--data.root", "--data.split", "--model.encoder", "--schedule.steps", "--optimizer.lr"):
+        assert key in shown
+    assert "Side of the training crop in pixels" in " ".join(shown.split())
+    assert shown.count("usage:") == 1
+
+
+# recipes, doctor
+
+
+def test_recipes_are_listed_with_their_first_line(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["recipes", "--json", str(tmp_path / "r.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert [line.split()[0] for line in lines] == list(found)
+    assert {"default", "demo", "camvid", "camvid-cpu"} <= found.keys()
+    assert all("#" not in line and len(line.split()) > 3 for line in lines)
+    assert found["camvid-cpu"]["schedule"]["steps"] == 1500
+
+
+def test_a_recipe_is_printed_as_it_is_written(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["recipes", "camvid"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# CamVid")
+    (tmp_path / "again.yaml").write_text(text)
+    assert main(["recipes", str(tmp_path / "again.yaml")]) == 0
+    assert capsys.readouterr().out == text
+    assert "did you mean 'camvid'" in refused(capsys, "recipes", "camvit")
+
+
+def test_the_doctor_prints_what_it_writes(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["doctor", "--json", str(tmp_path / "d.json")]) == 0
+    facts = json.loads((tmp_path / "d.json").read_text())
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == len(facts)
+    assert facts["torch"] in shown
+
+
+# With a trained model
+
+
+def test_a_run_is_trained_evaluated_applied_and_reported(
+    tiny_words: Callable[..., list[str]], tiny_scenes: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    run, result = tmp_path / "x", tmp_path / "result.json"
+    assert main(["train", *tiny_words("x"), "--json", str(result)]) == 0
+    trained = json.loads(result.read_text())
+    assert (trained["run"], trained["steps"]) == (str(run), 3)
+    assert "done: best mIoU" in capsys.readouterr().out
+
+    for model in (run, run / "model"):
+        assert main(["evaluate", str(model), "--device", "cpu", "--json", str(result)]) == 0
+        evaluated = json.loads(result.read_text())
+        assert evaluated["miou"] == trained["best_miou"]
+        assert np.mean(list(evaluated["iou"].values())) == pytest.approx(evaluated["miou"])
+        assert np.sum(evaluated["confusion"]) <= 2 * 64 * 64
+        assert f"{evaluated['miou']:7.2%}" in capsys.readouterr().out.splitlines()[-1]
+
+    masks = tmp_path / "masks"
+    words = ["predict", str(run), str(tiny_scenes / "images"), "--out", str(masks), "--json", str(result)]
+    assert main([*words, "--device", "cpu"]) == 0
+    assert "12 masks written" in capsys.readouterr().out
+    first = sorted(masks.glob("*.png"))[0]
+    assert Image.open(first).size == (64, 64)
+    assert main([*words, "--device", "cpu"]) == 0
+    assert (json.loads(result.read_text())["images"], json.loads(result.read_text())["skipped"]) == (0, 12)
+
+    (run / "report.html").unlink()
+    assert main(["report", str(run), "--json", str(result)]) == 0
+    assert json.loads(result.read_text()) == {"report": str(run / "report.html")}
+    assert (run / "report.html").is_file()
+
+
+def test_evaluate_needs_the_folder_that_a_list_belongs_to(capsys: Captured) -> None:
+    for words in (["--data.val", "x"], ["--data.spec", "camvid"]):
+        assert "--data.root" in refused(capsys, "evaluate", "x", *words)
+
+
+def test_evaluate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def evaluate(model: Path, data: Any, **options: str) -> None:
+        raise DataError(f"{model} {data.root} {data.spec} {data.val} {options}", remedy="none")
+
+    monkeypatch.setattr("semiseg.api.evaluate", evaluate)
+    words = ["m", "--data.root", "r", "--data.spec", "s", "--data.val", "v", "--device", "cpu", "--precision", "bf16"]
+    assert "m r s v {'device': 'cpu', 'precision': 'bf16'}" in refused(capsys, "evaluate", *words)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "report"])
+def test_what_is_no_run_is_named(verb: str, capsys: Captured, tmp_path: Path) -> None:
+    for name in (".", "missing"):
+        assert str(tmp_path / name) in refused(capsys, verb, str(tmp_path / name))
+
+
+def test_an_unreadable_image_is_named_after_all_others_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    class Summary:
+        images, skipped, seconds, images_per_second = 3, 0, 1.0, 3.0
+        unreadable = ((Path("bad.jpg"), "truncated"),)
+
+    monkeypatch.setattr("semiseg.prediction.predict", lambda *_, **__: Summary())
+    message = refused(capsys, "predict", "m", "i", "--out", "o", "--json", str(tmp_path / "s.json"))
+    assert "1 images could not be read; the masks of all others are written" in message
+    assert "bad.jpg: truncated" in message
+    assert json.loads((tmp_path / "s.json").read_text())["unreadable"] == {"bad.jpg": "truncated"}
