@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@touch $@
 
 demo: install ## train on the embedded scenes and show what comes out
-	$(BIN)/semiseg demo
+	$(BIN)/semiseg demo --fresh
 
 # Two workers with one thread each: torch's own threads would fight over the cores.
 test: install ## run the tests

@@ -1,8 +1,8 @@
 """Train segmentation models from few labels and many unlabeled images.
 
-    >>> import semiseg
-    >>> run = semiseg.train(semiseg.recipe_config("camvid-cpu", ["--data.root", "camvid", "--data.split", "1_16"]))
-    >>> mask_HW = semiseg.load(run.path).mask("photo.jpg")
+>>> import semiseg
+>>> run = semiseg.train(semiseg.recipe_config("camvid-cpu", ["--data.root", "camvid", "--data.split", "1_16"]))
+>>> mask_HW = semiseg.load(run.path).mask("photo.jpg")
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from semiseg.api import TrainedRun, evaluate, recipe_config, train
     from semiseg.config import Config
-    from semiseg.quickstart import demo
-    from semiseg.machine import doctor
     from semiseg.errors import SemisegError
+    from semiseg.machine import doctor
     from semiseg.models import ModelConfig, Segmenter, build_segmenter
     from semiseg.prediction import Predictor, predict
     from semiseg.prediction.predictor import load
+    from semiseg.quickstart import demo
     from semiseg.reporting import report
 
 # Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 
-from semiseg.config import FREE_ON_RESUME, Config, load_recipe, make_config, to_dict
+from semiseg.config import FREE_ON_RESUME, Config, load_recipe, make_config, shipped_recipes, to_dict
 from semiseg.data import (
     DataConfig,
     Dataset,
@@ -20,6 +19,7 @@ from semiseg.data import (
     load_val,
     loader_workers,
 )
+from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.distributed import Processes, choose_device, join_processes
 from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.precision import Precision, uses_bf16
@@ -50,8 +50,9 @@ def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
     Raises:
         ConfigError: an unknown recipe or key, or a value of the wrong kind.
     """
-    settings = load_recipe("default" if Path(recipe).is_dir() else recipe)
-    folder = ["--data.root", recipe] if Path(recipe).is_dir() else []
+    is_folder = recipe not in shipped_recipes() and Path(recipe).is_dir()
+    settings = load_recipe("default" if is_folder else recipe)
+    folder = ["--data.root", recipe] if is_folder else []
     return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
 
 
@@ -228,7 +229,7 @@ def evaluate(
     spec, samples = load_val(config)
     if spec.classes != card.classes:
         raise DataError(
-            f"the model knows {len(card.classes)} classes, the data set {spec.num_classes}, or others",
+            f"the data set {spec.name} has other classes than the model: {', '.join(spec.classes)}",
             where=directory,
             expected=", ".join(card.classes),
             remedy="evaluate on data with the classes that the model was trained on",
@@ -250,8 +251,12 @@ def evaluate(
 
 
 def _config_of_run(directory: Path) -> Config | None:
+    """Return the configuration of the run around a model; None where there is none, or a file of someone else's."""
     path = RunDirectory(directory.parent).config
-    return make_config(yaml.safe_load(path.read_text(encoding="utf-8")), where=path) if path.is_file() else None
+    try:
+        return make_config(read_yaml(path, ConfigError), where=path) if path.is_file() else None
+    except ConfigError:
+        return None
 
 
 def _data_of_run(trained: Config | None, directory: Path) -> DataConfig:

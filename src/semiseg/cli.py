@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as ended:  # argparse, after -h
         return int(ended.code or 0)
     except KeyboardInterrupt:
-        print("interrupted; a run continues with --resume", file=sys.stderr)
+        resumes = "; the run continues with --resume" if words[0] == "train" else ""
+        print(f"interrupted{resumes}", file=sys.stderr)
         return 130
     return 0
 

@@ -19,6 +19,7 @@ METHODS = {"labeled_only": "supervised", "fixmatch": "fixmatch", "unimatch_v2": 
 """The demo's runs and the method of each."""
 
 _SUMMARY = "summary.json"
+_LABELED, _UNLABELED, _VAL = 8, 192, 64
 
 
 def demo(
@@ -40,7 +41,7 @@ def demo(
         RunError: `out` holds something, and is not an earlier demo that may be removed.
     """
     _make_room(out, fresh)
-    write_scenes(out / "scenes")
+    write_scenes(out / "scenes", labeled=_LABELED, unlabeled=_UNLABELED, val=_VAL)
     summary: dict[str, Any] = {}
     began = time.monotonic()
     for name, method in METHODS.items():
@@ -67,7 +68,7 @@ def _make_room(out: Path, fresh: bool) -> None:
 
 
 def _print(summary: dict[str, Any], out: Path) -> None:
-    table = Table(title="8 labeled and 192 unlabeled scenes, 64 val scenes")
+    table = Table(title=f"{_LABELED} labeled and {_UNLABELED} unlabeled scenes, {_VAL} val scenes")
     table.add_column("method")
     table.add_column("mIoU", justify="right")
     table.add_column("gain", justify="right")

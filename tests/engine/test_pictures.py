@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from semiseg.data.palette import default_palette
 from semiseg.engine.pictures import (
     PictureRow,
     colourise,
-    default_palette,
     indexed_image,
     overlay,
     sample_sheet,

@@ -47,12 +47,8 @@ def batches(scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
     """Return the chunks of one step of 4 samples, with the pixel counts of all chunks."""
     method = METHODS[name]
     config = DataConfig(root=str(scenes), crop=32, scale=(0.4, 1.5))
-    division = Division(
-        labeled=4 * method.labeled_factor, unlabeled=4 if method.views else 0, accumulate=accumulate
-    )
-    stream = TrainStream(
-        load_dataset(config), config, division, strong=StrongViewConfig(), views=method.views, seed=0
-    )
+    division = Division(labeled=4 * method.labeled_factor, unlabeled=4 if method.views else 0, accumulate=accumulate)
+    stream = TrainStream(load_dataset(config), config, division, strong=StrongViewConfig(), views=method.views, seed=0)
     chunks = [stream[index] for index in range(accumulate)]
     pixels = PixelCounts.unstacked(sum((chunk.pixels.stacked() for chunk in chunks), torch.zeros(1)))
     return [replace(chunk, pixels=pixels) for chunk in chunks]

@@ -71,7 +71,9 @@ def test_losses_with_ignored_and_unsure_pixels_and_cutmix(scale: float) -> None:
     ignore = torch.tensor(generator("ignore").integers(0, 4, (B, H, W))) == 0
     pseudo = pseudo_label(Canned(scale * noise("pred_u_w", B, K, H, W)), torch.zeros(B, 1, 3, H, W), ignore)
     found = {
-        "loss_x": labeled_loss(2 * noise("pred_x", B, K, H, W), batch_of(masks("mask_x", K, B, H, W)), LossConfig(), 255),
+        "loss_x": labeled_loss(
+            2 * noise("pred_x", B, K, H, W), batch_of(masks("mask_x", K, B, H, W)), LossConfig(), 255
+        ),
         "mask_ratio": confident_share(pseudo, (~ignore).sum(), 0.95),
         "confidence_mean": pseudo.confidence_BHW.double().mean(),
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.engine.pictures import default_palette
+from semiseg.data.palette import default_palette
 from semiseg.models import ModelCard, ModelConfig, build_segmenter, save_model
 from semiseg.prediction import Predictor
 

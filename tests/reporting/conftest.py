@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semiseg.engine.pictures import default_palette
+from semiseg.data.palette import default_palette
 from semiseg.models import ModelCard, ModelConfig, build_segmenter, save_model
 
 CLASSES = ("field", "road & path", "<b>water</b>")

@@ -13,6 +13,7 @@ from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
 _SHOWN = 10
+_THREADS = 8  # each holds one decoded image
 
 
 def check_dataset(dataset: Dataset, max_pixels: int, *, unlabeled: bool) -> None:
@@ -76,7 +77,7 @@ def _faults(samples: Iterable[Sample], check: Callable[[Sample], object]) -> lis
             return str(error)
         return None
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         return [found for found in pool.map(fault, samples) if found]
 
 

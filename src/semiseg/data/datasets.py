@@ -240,7 +240,9 @@ def _listed(
     if unlabeled_list is not None:
         unlabeled = read_list(unlabeled_list, root)
     else:
+        # Not only labeled and val: what any other list of the data set names is somebody's test set.
         taken = {sample.frames for sample in (*labeled, *val)}
+        taken |= {sample.frames for path in root.glob("splits/*.txt") for sample in read_list(path, root)}
         unlabeled = [sample for sample in _images_below(root / "images", root) if sample.frames not in taken]
     return labeled, unlabeled, val
 

@@ -1,4 +1,4 @@
-"""Drawing that training, prediction and reports share: palettes, coloured masks, overlays and the sheet of samples."""
+"""Drawing that training, prediction and reports share: coloured masks, overlays and the sheet of samples."""
 
 from __future__ import annotations
 
@@ -13,19 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from semiseg.data.palette import IGNORED, Colour, Palette, default_palette
-
-__all__ = [
-    "Colour",
-    "Palette",
-    "PictureRow",
-    "colourise",
-    "default_palette",
-    "indexed_image",
-    "overlay",
-    "sample_sheet",
-    "save_picture",
-]
+from semiseg.data.palette import IGNORED, Colour
 
 _INK: Colour = (38, 40, 46)
 _QUIET_INK: Colour = (112, 116, 126)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -182,16 +183,20 @@ def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequen
 
 def _log_training(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
     values = state.meter.read(task.processes)
-    if not torch.isfinite(torch.tensor(values["loss"])):
-        raise RunError(
-            f"the loss is {values['loss']} at step {state.step}",
-            where=task.directory.path,
-            remedy="lower --optimizer.lr, or try --precision fp32; checkpoints up to now are kept",
-        )
+    _refuse_not_finite(task, state, values["loss"])
     rate = progress.images_per_second(state.step)
     values |= {"lr": state.optimizer.param_groups[0]["lr"], "images_per_second": rate}
     log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
     log.status(progress.line(state.step, values, state.best))
+
+
+def _refuse_not_finite(task: Task, state: _State, loss: float) -> None:
+    if not math.isfinite(loss):
+        raise RunError(
+            f"the loss is {loss} at step {state.step}",
+            where=task.directory.path,
+            remedy="lower --optimizer.lr, or try --precision fp32; checkpoints up to now are kept",
+        )
 
 
 def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
@@ -243,6 +248,8 @@ def _keep_model(task: Task, state: _State, metrics: dict[str, float]) -> None:
 
 def _save(task: Task, state: _State) -> None:
     sums = state.meter.tensors(task.processes)
+    if "loss" in sums:  # also between two log lines no checkpoint may replace a good one by a broken one
+        _refuse_not_finite(task, state, sums["loss"].item())
     if not task.processes.is_main:
         return
     parts: dict[str, dict[str, Tensor]] = {

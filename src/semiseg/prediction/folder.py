@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semiseg.data.palette import Palette
 from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import IMAGE_SUFFIXES, read_image
-from semiseg.engine.pictures import Palette, indexed_image, overlay, save_picture
+from semiseg.engine.pictures import indexed_image, overlay, save_picture
 from semiseg.errors import DataError, ModelError
 from semiseg.prediction.predictor import Predictor
 

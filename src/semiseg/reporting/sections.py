@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from semiseg.engine.pictures import Colour
+from semiseg.data.palette import Colour
 from semiseg.reporting.charts import Line, line_chart
 from semiseg.reporting.record import RunRecord, Score
 

@@ -1,7 +1,7 @@
 """The embedded data set: little aerial photographs, drawn by code from a seed, with exact masks.
 
-Each scene shows one stretch of land from above: meadows, woods, water, ploughed fields, roads and houses. Season, sun,
-haze and camera vary strongly from scene to scene, so a handful of labeled scenes does not show a network all the
+Each scene shows one stretch of land from above: meadows, woods, water, ploughed fields, roads and houses. Sun, haze,
+film and camera vary strongly from scene to scene, so a handful of labeled scenes does not show a network all the
 colours a class can have; many unlabeled ones do. No file is shipped and nothing is downloaded.
 
 `layout` says where things lie, `painting` and `light` how they look on one date, `drawing` joins them, and `writing`

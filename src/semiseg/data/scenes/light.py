@@ -56,7 +56,7 @@ class Light:
 
 
 def draw_light(rng: np.random.Generator) -> Light:
-    """Draw the light of one date."""
+    """Draw the light of one date and the film it is caught on: every fourth is black and white, or nearly so."""
     warmth, tint = rng.normal(0, 0.2), rng.normal(0, 0.1)
     return Light(
         azimuth=rng.uniform(0, 2 * math.pi),
@@ -64,7 +64,7 @@ def draw_light(rng: np.random.Generator) -> Light:
         cast=np.array([1 + warmth, 1 + tint, 1 - warmth], np.float32),
         exposure=math.exp(rng.normal(0, 0.3)),
         contrast=rng.uniform(0.65, 1.35),
-        saturation=rng.uniform(0.4, 1.5) if rng.random() < 0.75 else rng.uniform(0, 0.15),
+        saturation=rng.uniform(0.4, 1.5) if rng.random() < 0.75 else rng.uniform(0.0, 0.15),
         haze=rng.uniform(0, 0.34) * rng.random(),
         noise=rng.uniform(0.004, 0.022),
         clouds=rng.uniform(0.25, 0.5) if rng.random() < 0.4 else 0.0,

@@ -1,7 +1,8 @@
 """How a place looks on one date: what grows, how ripe it is, under which light. None of it moves a pixel of the mask.
 
-Season and light change strongly from scene to scene, on purpose: a ripe field under low sun has the colour of a tiled
-roof at noon elsewhere, so a few labeled scenes do not tell the classes apart by colour.
+A class keeps to a few colours, but light and film change them strongly from scene to scene (see `light`), on purpose:
+eight labeled scenes show eight films of the many, and what the classes have in common under all of them is left to the
+unlabeled ones.
 """
 
 from __future__ import annotations
