@@ -202,7 +202,7 @@ ENCODERS: dict[str, EncoderSpec] = {
     "dinov2_large": _dinov2("large", (4, 11, 17, 23), 256, (256, 512, 1024, 1024)),
     "dinov2_giant": _dinov2("giant", (9, 19, 29, 39), 384, (1536, 1536, 1536, 1536)),
     "vit_nano": _small(width=32, depth=4, heads=2, features=16, level_widths=(16, 16, 32, 32)),
-    "vit_micro": _small(width=64, depth=6, heads=2, features=24, level_widths=(24, 32, 48, 64)),
+    "vit_micro": _small(width=48, depth=4, heads=2, features=24, level_widths=(24, 32, 48, 48)),
 }
 """The encoders by name, closed but for `timm/NAME`; DINOv2 with the decoder sizes published with UniMatch V2."""
 

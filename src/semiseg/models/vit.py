@@ -8,6 +8,7 @@ over channels: nothing couples the samples of a batch, so each image gives the s
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -22,8 +23,9 @@ class ChannelNorm(nn.LayerNorm):
 class Attention(nn.Module):
     """Multi-head self-attention over (B, N, D).
 
-    Written out: with few tokens, the backward pass of the fused kernel on a CPU in bf16 is many times slower (16 x 2
-    heads x 144 tokens x 32: 17.7 against 2.8 ms on one core of an AMD EPYC, torch 2.15, 2026-11-21).
+    Written out where gradients are needed: with few tokens, the backward pass of the fused kernel on a CPU in bf16 is
+    many times slower (16 x 2 heads x 144 tokens x 32: 17.7 against 2.8 ms on one core of an AMD EPYC, torch 2.15,
+    2026-11-21). Else the fused kernel, which never holds the N x N scores of a whole photograph.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -36,8 +38,11 @@ class Attention(nn.Module):
         """Mix the tokens; (B, N, D) in and out."""
         qkv = self.qkv(tokens_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
-        scores_BhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        mixed_BhNd = scores_BhNN.softmax(dim=-1).to(value.dtype) @ value
+        if query.requires_grad:
+            scores_BhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+            mixed_BhNd = scores_BhNN.softmax(dim=-1).to(value.dtype) @ value
+        else:
+            mixed_BhNd = F.scaled_dot_product_attention(query, key, value)
         out_BND: Tensor = self.out(mixed_BhNd.transpose(1, 2).flatten(2))
         return out_BND
 
