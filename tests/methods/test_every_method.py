@@ -10,7 +10,6 @@ import torch
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, Division, PixelCounts, TrainStream, load_dataset
-from semiseg.data.scenes import write_scenes
 from semiseg.errors import ConfigError
 from semiseg.methods import METHODS, ConsistencyConfig, MethodSettings, find_method, make_teacher
 from semiseg.methods.fixmatch import FixMatchConfig
@@ -31,22 +30,15 @@ CASES += [  # the published variants
 ]
 
 
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("methods") / "scenes"
-    write_scenes(root, labeled=4, unlabeled=6, val=2, size=64)
-    return root
-
-
 @pytest.fixture
 def student() -> Segmenter:
     return build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), 6)
 
 
-def batches(scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
+def batches(tiny_scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
     """Return the chunks of one step of 4 samples, with the pixel counts of all chunks."""
     method = METHODS[name]
-    config = DataConfig(root=str(scenes), crop=32, scale=(0.4, 1.5))
+    config = DataConfig(root=str(tiny_scenes), crop=32, scale=(0.4, 1.5))
     division = Division(labeled=4 * method.labeled_factor, unlabeled=4 if method.views else 0, accumulate=accumulate)
     stream = TrainStream(load_dataset(config), config, division, strong=StrongViewConfig(), views=method.views, seed=0)
     chunks = [stream[index] for index in range(accumulate)]
@@ -56,11 +48,11 @@ def batches(scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_a_step_teaches_the_student_and_nobody_else(
-    name: str, settings: MethodSettings, scenes: Path, student: Segmenter
+    name: str, settings: MethodSettings, tiny_scenes: Path, student: Segmenter
 ) -> None:
     method = METHODS[name](settings, student.normalize, 255)
     teacher = make_teacher(student) if method.ema_teacher else student
-    (batch,) = batches(scenes, name)
+    (batch,) = batches(tiny_scenes, name)
     result = method.step(student.train(), teacher, batch)
     result.loss.backward()
     assert result.loss.dtype == torch.float32
@@ -78,14 +70,14 @@ def test_a_step_teaches_the_student_and_nobody_else(
 
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_losses_and_gradients_do_not_depend_on_accumulation(
-    name: str, settings: MethodSettings, scenes: Path, student: Segmenter
+    name: str, settings: MethodSettings, tiny_scenes: Path, student: Segmenter
 ) -> None:
     method = METHODS[name](settings, student.normalize, 255)
     teacher = make_teacher(student) if method.ema_teacher else student
     sums, gradients = [], []
     for accumulate in (1, 2):
         student.zero_grad()
-        results = [method.step(student.train(), teacher, batch) for batch in batches(scenes, name, accumulate)]
+        results = [method.step(student.train(), teacher, batch) for batch in batches(tiny_scenes, name, accumulate)]
         sum(result.loss for result in results).backward()  # type: ignore[union-attr]
         logs = {key: sum(float(result.logs[key]) for result in results) for key in results[0].logs}
         sums.append(logs)
@@ -95,9 +87,9 @@ def test_losses_and_gradients_do_not_depend_on_accumulation(
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_without_a_valid_pixel_changes_nothing(name: str, scenes: Path, student: Segmenter) -> None:
+def test_a_batch_without_a_valid_pixel_changes_nothing(name: str, tiny_scenes: Path, student: Segmenter) -> None:
     method = METHODS[name](MethodSettings(), student.normalize, 255)
-    (batch,) = batches(scenes, name)
+    (batch,) = batches(tiny_scenes, name)
     batch.labeled.mask_BHW.fill_(255)
     if batch.unlabeled is not None:
         batch.unlabeled.ignore_BHW.fill_(True)
@@ -109,8 +101,8 @@ def test_a_batch_without_a_valid_pixel_changes_nothing(name: str, scenes: Path, 
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.views])
-def test_the_weight_and_the_threshold_act(name: str, scenes: Path, student: Segmenter) -> None:
-    (batch,) = batches(scenes, name)
+def test_the_weight_and_the_threshold_act(name: str, tiny_scenes: Path, student: Segmenter) -> None:
+    (batch,) = batches(tiny_scenes, name)
 
     def losses(consistency: ConsistencyConfig) -> tuple[float, float, float]:
         method = METHODS[name](MethodSettings(consistency=consistency), student.normalize, 255)
