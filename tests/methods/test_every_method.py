@@ -10,6 +10,7 @@ import torch
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, Division, PixelCounts, TrainStream, load_dataset
+from semiseg.engine.precision import autocast
 from semiseg.errors import ConfigError
 from semiseg.methods import METHODS, ConsistencyConfig, MethodSettings, find_method, make_teacher
 from semiseg.methods.fixmatch import FixMatchConfig
@@ -46,14 +47,16 @@ def batches(tiny_scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
     return [replace(chunk, pixels=pixels) for chunk in chunks]
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("name", "settings"), CASES)
 def test_a_step_teaches_the_student_and_nobody_else(
-    name: str, settings: MethodSettings, tiny_scenes: Path, student: Segmenter
+    name: str, settings: MethodSettings, bf16: bool, tiny_scenes: Path, student: Segmenter
 ) -> None:
     method = METHODS[name](settings, student.normalize, 255)
     teacher = make_teacher(student) if method.ema_teacher else student
     (batch,) = batches(tiny_scenes, name)
-    result = method.step(student.train(), teacher, batch)
+    with autocast(bf16, torch.device("cpu")):
+        result = method.step(student.train(), teacher, batch)
     result.loss.backward()
     assert result.loss.dtype == torch.float32
     assert torch.isfinite(result.loss)
