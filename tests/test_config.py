@@ -56,9 +56,9 @@ def test_every_shipped_recipe_begins_with_a_line_about_itself(name: str) -> None
 
 def test_numbers_of_a_shipped_recipe_are_numbers() -> None:
     config = make_config(load_recipe("camvid-cpu"))
-    assert (config.optimizer.lr, config.schedule.steps, config.data.scale) == (1e-3, 1500, (0.5, 1.25))
     assert isinstance(config.optimizer.lr, float)
     assert isinstance(config.schedule.steps, int)
+    assert [type(scale) for scale in config.data.scale] == [float, float]
 
 
 def test_an_override_beats_the_recipe_and_the_recipe_the_default(tmp_path: Path) -> None:
