@@ -19,6 +19,7 @@ from semiseg.data import (
     load_val,
     loader_workers,
 )
+from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.distributed import Processes, choose_device, join_processes
 from semiseg.engine.evaluation import Evaluation, Evaluator
@@ -209,6 +210,7 @@ def evaluate(
     *,
     device: str = "auto",
     precision: Precision = "auto",
+    protocol: Protocol | None = None,
 ) -> Evaluation:
     """Evaluate a saved model on val images, as training does.
 
@@ -217,6 +219,7 @@ def evaluate(
         data: where the val images are; default: those of the model's run.
         device: auto, cpu, cuda or cuda:N.
         precision: see `Config.precision`; auto: as the model's run, where it lies in one.
+        protocol: `original` (whole images) or `sliding` (windows of the crop's size); default: as in training.
 
     Raises:
         SemisegError: no model, no val images, or images that do not fit the model.
@@ -240,7 +243,7 @@ def evaluate(
     evaluator = Evaluator(
         samples=samples,
         spec=spec,
-        protocol=card.protocol,
+        protocol=protocol or card.protocol,
         window=card.crop,
         # Batch and precision of the run, so that not even rounding differs from what training logged.
         batch=trained.evaluation.batch if trained else 1,

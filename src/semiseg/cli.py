@@ -119,11 +119,12 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--data.val", dest="val", help="list of images and masks")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--protocol", choices=("original", "sliding"), help="default: as in training")
     options = parser.parse_args(words)
     data = DataConfig(root=options.root, spec=options.spec, val=options.val) if options.root else None
     if data is None and (options.spec or options.val):
         raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
-    found = evaluate(options.model, data, device=options.device, precision=options.precision)
+    found = evaluate(options.model, data, device=options.device, precision=options.precision, protocol=options.protocol)
     width = max(len(name) for name in found.classes)
     for name, iou in zip(found.classes, found.iou_K, strict=True):
         print(f"{name:{width}}  {iou:7.2%}")
