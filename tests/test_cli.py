@@ -300,7 +300,8 @@ def test_evaluate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setattr("semiseg.api.evaluate", evaluate)
     words = ["m", "--data.root", "r", "--data.spec", "s", "--data.val", "v", "--device", "cpu", "--precision", "bf16"]
     words += ["--protocol", "sliding"]
-    assert "m r s v {'device': 'cpu', 'precision': 'bf16', 'protocol': 'sliding'}" in refused(capsys, "evaluate", *words)
+    options = {"device": "cpu", "precision": "bf16", "protocol": "sliding"}
+    assert f"m r s v {options}" in refused(capsys, "evaluate", *words)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "report"])
