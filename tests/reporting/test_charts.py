@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -25,7 +26,9 @@ def coordinates(points: str) -> list[tuple[float, float]]:
 def test_ticks_are_a_handful_of_evenly_spaced_numbers_in_range(low: float, span: float) -> None:
     found = ticks(low, low + span)
     assert 2 <= len(found) <= 7
-    assert all(low - span * 1e-6 <= tick <= low + span * (1 + 1e-6) for tick in found)
+    # No number can be closer to the range than floats lie apart there.
+    slack = span * 1e-6 + 2 * math.ulp(max(abs(low), abs(low + span)))
+    assert all(low - slack <= tick <= low + span + slack for tick in found)
 
 
 def test_ticks_are_round() -> None:
