@@ -107,6 +107,17 @@ def confident_share(pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Te
     return share(pseudo.confident(threshold).sum(dtype=torch.float32), pixels)
 
 
+def consistency_logs(
+    loss_x: Tensor, loss_s: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float
+) -> dict[str, Tensor]:
+    """Return what every method that learns pseudo-labels logs: both losses and the confident part of weak pixels."""
+    return {
+        "loss_x": loss_x.detach(),
+        "loss_s": loss_s.detach(),
+        "confident": confident_share(pseudo, pixels, threshold),
+    }
+
+
 def forward_together(
     student: nn.Module,
     *streams: tuple[Tensor, Tensor | None],

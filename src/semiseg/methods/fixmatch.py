@@ -10,7 +10,7 @@ from torch import nn
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.consistency import (
-    confident_share,
+    consistency_logs,
     consistency_loss,
     forward_together,
     pseudo_label,
@@ -51,9 +51,5 @@ class FixMatch(Method):
         loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], config.threshold)
         return StepResult(
             loss=(loss_x + config.weight * loss_s) / 2,
-            logs={
-                "loss_x": loss_x.detach(),
-                "loss_s": loss_s.detach(),
-                "confident": confident_share(pseudo, batch.pixels.weak, config.threshold),
-            },
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, config.threshold),
         )

@@ -10,7 +10,7 @@ from torch import nn
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.consistency import (
-    confident_share,
+    consistency_logs,
     consistency_loss,
     forward_together,
     pseudo_label,
@@ -60,9 +60,5 @@ class UniMatchV2(Method):
         loss_s = (loss_1 + loss_2) / 2
         return StepResult(
             loss=(loss_x + config.weight * loss_s) / 2,
-            logs={
-                "loss_x": loss_x.detach(),
-                "loss_s": loss_s.detach(),
-                "confident": confident_share(pseudo, batch.pixels.weak, config.threshold),
-            },
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, config.threshold),
         )
