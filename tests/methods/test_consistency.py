@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,34 @@ def test_streams_together_equal_streams_apart() -> None:
     together = forward_together(model, (x, None), (s1, keep), (s2, 2 - keep))
     for found, expected in zip(together, (model(x), model(s1, keep), model(s2, 2 - keep)), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+class PointwiseWithBatchNorm(Pointwise):
+    """The same with a batch norm, which couples the samples of a pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+def test_with_batch_norm_the_labeled_stream_has_a_pass_of_its_own() -> None:
+    model = PointwiseWithBatchNorm()
+    apart = copy.deepcopy(model)
+    x, s1, s2 = (torch.randn(2, 1, 3, 4, 4) for _ in range(3))
+    keep = 2 * torch.randint(0, 2, (2, 4)).float()
+    logits_x, logits_1, logits_2 = forward_together(model, (x, None), (s1, keep), (s2, 2 - keep))
+    torch.testing.assert_close(logits_x, apart(x))
+    strong = apart(torch.cat((s1, s2)), torch.cat((keep, 2 - keep)))
+    torch.testing.assert_close(torch.cat((logits_1, logits_2)), strong)
+    assert len(model.modes) == 2
+    for ours, expected in zip(model.buffers(), apart.buffers(), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+def test_without_batch_norm_there_is_one_pass() -> None:
+    model = Pointwise()
+    forward_together(model, *((torch.randn(2, 1, 3, 4, 4), None) for _ in range(3)))
+    assert len(model.modes) == 1
 
 
 def test_a_strong_view_mixes_images_and_labels_alike() -> None:

@@ -4,18 +4,35 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semiseg.models.dpt import DPT, FusionBlock, resize_bilinear
+from semiseg.models.dpt import DPT, FusionBlock, change_stride, resize_bilinear
 
 
 @pytest.fixture
 def dpt() -> DPT:
     torch.manual_seed(0)
-    return DPT(width=12, features=10, level_widths=(4, 6, 8, 14), num_classes=3)
+    return DPT(widths=(12,) * 4, strides=(16,) * 4, features=10, level_widths=(4, 6, 8, 14), num_classes=3)
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (3, 7), (1, 1)])
 def test_logits_have_eight_times_the_grid(dpt: DPT, grid: tuple[int, int]) -> None:
     assert dpt([torch.randn(2, 12, *grid)] * 4).shape == (2, 3, 8 * grid[0], 8 * grid[1])
+
+
+def test_a_pyramid_is_taken_as_it_is() -> None:
+    widths = (6, 9, 7, 8)
+    dpt = DPT(widths, strides=(4, 8, 16, 32), features=10, level_widths=(4, 6, 8, 14), num_classes=3)
+    assert not [name for name, _ in dpt.named_parameters() if name.startswith("resize")]
+    sides = [(33, 18), (17, 9), (9, 5), (5, 3)]
+    levels = [torch.randn(2, width, *side) for width, side in zip(widths, sides, strict=True)]
+    assert dpt(levels).shape == (2, 3, 66, 36)
+
+
+def test_levels_that_are_too_coarse_or_too_fine_are_brought_to_their_stride() -> None:
+    dpt = DPT((6,) * 4, strides=(4, 8, 16, 16), features=10, level_widths=(4, 6, 8, 14), num_classes=3)
+    assert {name.split(".")[1] for name, _ in dpt.named_parameters() if name.startswith("resize")} == {"3"}
+    x = torch.randn(1, 5, 6, 8)
+    for factor, size in ((4, (24, 32)), (2, (12, 16)), (1, (6, 8)), (0.5, (3, 4))):
+        assert change_stride(5, factor)(x).shape == (1, 5, *size)
 
 
 @pytest.mark.parametrize("level", range(4))

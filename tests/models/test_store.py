@@ -12,6 +12,7 @@ import torch
 
 from semiseg.errors import ModelError
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter, load_model, read_card, save_model
+from semiseg.models.card import render_card
 
 NANO = ModelConfig(encoder="vit_nano", weights="random", features=8)
 
@@ -35,8 +36,15 @@ def saved(tmp_path: Path) -> tuple[Path, Segmenter]:
     return tmp_path / "model", segmenter
 
 
+@pytest.mark.usefixtures("small_encoders")
 @pytest.mark.parametrize("frames", [1, 2])
-@pytest.mark.parametrize("encoder", ["vit_nano", "dinov2_small"])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        *("vit_nano", "dinov2_small", "small_dinov2_reg", "small_dinov3", "small_clip", "small_sam", "small_beit"),
+        *("small_mit", "small_resnet"),
+    ],
+)
 def test_round_trip_is_exact(tmp_path: Path, encoder: str, frames: int) -> None:
     config = replace(NANO, encoder=encoder)
     segmenter = build_segmenter(config, 2, frames, seed=5).to(memory_format=torch.channels_last).eval()
@@ -45,7 +53,8 @@ def test_round_trip_is_exact(tmp_path: Path, encoder: str, frames: int) -> None:
     assert card == make_card(config, frames)
     state = segmenter.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
-    images = torch.randn(1, frames, 3, 4 * segmenter.patch, 4 * segmenter.patch)
+    side = 4 * max(segmenter.encoder.strides)
+    images = torch.randn(1, frames, 3, side, side)
     torch.testing.assert_close(loaded(images), segmenter(images), rtol=1e-4, atol=1e-4)
     assert not loaded.training
 
@@ -88,6 +97,21 @@ def test_the_model_card_shows_classes_figures_and_use(saved: tuple[Path, Segment
         assert row in text
     assert "semiseg predict DIR IMAGES" in text
     assert text.startswith("---\nlibrary_name: semiseg\n")
+
+
+def test_the_model_card_states_the_licence_of_the_encoders_weights() -> None:
+    config = ModelConfig(encoder="dinov3_small", license="dinov3")
+    text = render_card(make_card(config))
+    assert "The encoder's weights are under the [DINOv3 License](https://ai.meta.com/" in text
+    for free in (replace(config, weights="random"), replace(config, encoder="dinov2_small")):
+        assert "License" not in render_card(make_card(free))
+
+
+def test_a_model_that_was_made_under_a_licence_loads_without_asking_for_it(tmp_path: Path) -> None:
+    config = replace(NANO, license="dinov3")
+    save_model(tmp_path, build_segmenter(config, 2), make_card(replace(config, weights="hub")))
+    _, card = load_model(tmp_path)
+    assert card.model.license == "dinov3"
 
 
 def test_a_card_of_another_model_is_not_saved(tmp_path: Path) -> None:
@@ -134,6 +158,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "encoder as list": lambda config: config["model"].update(encoder=["vit_nano"]),
     "decoder": lambda config: config["model"].update(decoder=None),
     "features": lambda config: config["model"].update(features=10**6),
+    "licence": lambda config: config["model"].update(license="mit"),
+    "licence as object": lambda config: config["model"].update(license={}),
     "level widths": lambda config: config["model"].update(level_widths=[8, 8, 8]),
     "another size": lambda config: config["model"].update(features=16),
     "another number of classes": lambda config: config.update(classes=["a"], palette=[[0, 0, 0]]),

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from semiseg.models.encoders import quarters
 from semiseg.models.vit import Attention, Block, ChannelNorm, stem
 
 
@@ -34,10 +32,3 @@ def test_a_block_knows_where_its_tokens_are() -> None:
 
 def test_the_stem_has_stride_eight() -> None:
     assert stem(16)(torch.randn(1, 3, 40, 24)).shape == (1, 16, 5, 3)
-
-
-@pytest.mark.parametrize(
-    ("depth", "taken"), [(4, [0, 1, 2, 3]), (6, [1, 2, 4, 5]), (12, [2, 5, 8, 11]), (40, [9, 19, 29, 39])]
-)
-def test_levels_are_the_ends_of_the_quarters(depth: int, taken: list[int]) -> None:
-    assert quarters(depth) == taken

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor
 
 from semiseg.errors import ModelError
-from semiseg.models import ModelConfig, build_segmenter, published_names
 from semiseg.models.encoders import build_encoder
 from semiseg.models.weights import load_strictly, read_tensors, timm_names
 
@@ -52,6 +52,36 @@ def test_blocks_in_chunks_load(tmp_path: Path, published: dict[str, Tensor]) -> 
 def test_the_gated_mlp_of_the_giant_is_renamed() -> None:
     names = timm_names({"blocks.3.mlp.w12.weight": torch.zeros(1), "blocks.0.7.mlp.w3.bias": torch.zeros(1)}, {})
     assert list(names) == ["blocks.3.mlp.fc1.weight", "blocks.7.mlp.fc2.bias"]
+
+
+def test_registers_come_with_the_position_of_the_class_token_merged() -> None:
+    meta = {
+        "cls_token": torch.full((1, 1, 4), 2.0),
+        "register_tokens": torch.randn(1, 4, 4),
+        "pos_embed": torch.randn(1, 1 + 9, 4),
+        "norm.bias": torch.randn(4),
+    }
+    names = timm_names(meta, {})
+    assert names.keys() == {"cls_token", "reg_token", "pos_embed", "norm.bias"}
+    torch.testing.assert_close(names["cls_token"], 2 + meta["pos_embed"][:, :1])
+    assert torch.equal(names["pos_embed"], meta["pos_embed"][:, 1:])
+    assert torch.equal(names["reg_token"], meta["register_tokens"])
+    again = timm_names(names, {})
+    assert all(torch.equal(again[key], names[key]) for key in names)
+
+
+def test_registers_load_from_metas_layout_as_timm_loads_them(tmp_path: Path) -> None:
+    core = build_encoder("dinov2_small_reg", "random").core()
+    meta = {key: torch.randn_like(value) for key, value in core.state_dict().items()}
+    meta["register_tokens"] = meta.pop("reg_token")
+    meta["pos_embed"] = torch.cat((torch.randn(1, 1, 384), meta["pos_embed"]), dim=1)
+    meta["mask_token"] = torch.zeros(1, 384)
+    torch.save(meta, tmp_path / "dinov2_vits14_reg4_pretrain.pth")
+    loaded = build_encoder("dinov2_small_reg", str(tmp_path / "dinov2_vits14_reg4_pretrain.pth")).core().state_dict()
+    expected = checkpoint_filter_fn(dict(meta), core)
+    assert loaded.keys() == expected.keys()
+    for key, value in loaded.items():
+        torch.testing.assert_close(value, expected[key])
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_loaded() -> None:
@@ -116,17 +146,3 @@ def test_our_own_encoders_load_their_own_files(tmp_path: Path) -> None:
     save_file(state, tmp_path / "nano.safetensors")
     loaded = build_encoder("vit_nano", str(tmp_path / "nano.safetensors")).state_dict()
     assert all(torch.equal(loaded[key], state[key]) for key in state)
-
-
-def test_published_names_are_one_to_one() -> None:
-    keys = build_segmenter(ModelConfig(weights="random"), 21).state_dict()
-    names = published_names(keys)
-    assert len(names) == len(set(names.values())) == len(keys)
-    assert names["encoder.backbone.blocks.11.mlp.fc1.weight"] == "backbone.blocks.11.mlp.fc1.weight"
-    assert names["decoder.resize.3.bias"] == "head.resize_layers.3.bias"
-    assert names["decoder.reduce.0.weight"] == "head.scratch.layer1_rn.weight"
-    assert names["decoder.fuse.3.skip.conv2.bias"] == "head.scratch.refinenet4.resConfUnit1.conv2.bias"
-    assert names["decoder.classifier.weight"] == "head.scratch.output_conv.2.weight"
-    assert published_names(["encoder.backbone.blocks.0.mlp.fc2.bias"], gated=True) == {
-        "encoder.backbone.blocks.0.mlp.fc2.bias": "backbone.blocks.0.mlp.w3.bias"
-    }

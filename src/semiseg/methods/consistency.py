@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Unlabeled
@@ -126,13 +127,23 @@ def forward_together(
     """Run several streams of images through the student in one pass and part the logits again.
 
     One pass instead of several halves the launches, and under DistributedDataParallel there is one forward pass for
-    each backward pass. No layer couples the samples of a batch, so the results are those of separate passes.
+    each backward pass. Where no layer couples the samples of a batch, the results are those of separate passes. Batch
+    norms do couple them: then the first stream, the labeled one, has a pass of its own and the others share one, as
+    published with UniMatch V2, so that each pass is normalised by statistics of its own.
 
     Args:
         student: the segmenter.
         *streams: pairs of normalised `images_BTCHW` and channel multipliers `keep_BD`, or None for no dropout.
         keep_at: where the multipliers act.
     """
+    if not any(isinstance(module, BatchNorm) for module in student.modules()):
+        return _one_pass(student, streams, keep_at)
+    return [*_one_pass(student, streams[:1], keep_at), *_one_pass(student, streams[1:], keep_at)]
+
+
+def _one_pass(
+    student: nn.Module, streams: Sequence[tuple[Tensor, Tensor | None]], keep_at: Literal["encoder", "classifier"]
+) -> list[Tensor]:
     sizes = [len(images) for images, _ in streams]
     dropped = next((keep for _, keep in streams if keep is not None), None)
     keep_BD = None

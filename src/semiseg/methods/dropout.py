@@ -23,7 +23,7 @@ def channel_masks(
     Args:
         kind: which dropout.
         place: which samples of which step.
-        width: D, the number of channels.
+        width: D, the number of channels: of the widest level where they differ, the others take the first ones.
         views: how many views; complementary needs 2.
         device: where the multipliers are needed.
     """

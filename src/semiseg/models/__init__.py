@@ -3,9 +3,9 @@
 from semiseg.models.card import ModelCard
 from semiseg.models.dpt import DPT
 from semiseg.models.encoders import ENCODERS, Encoder
+from semiseg.models.published import published_names
 from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
 from semiseg.models.store import find_model, load_model, read_card, save_model
-from semiseg.models.weights import published_names
 
 __all__ = [
     "DPT",

@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from semiseg.errors import ModelError, closest
+from semiseg.models.encoders import LICENSES, needed_license
 from semiseg.models.segmenter import MAX_CHANNELS, ModelConfig
 
 VERSION = 1
@@ -71,7 +72,8 @@ def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
     return (
         ("model.encoder", isinstance(model.encoder, str), "the name of an encoder"),
         ("model.decoder", model.decoder == "dpt", "dpt"),
-        ("model.weights", isinstance(model.weights, str), "hub, random or a path"),
+        ("model.weights", isinstance(model.weights, str), "hub, meta, random or a path"),
+        ("model.license", model.license in (None, *LICENSES), f"{', '.join(LICENSES)}, or null"),
         ("model.features", model.features is None or _is_channels(model.features), f"1 to {MAX_CHANNELS}, or null"),
         ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
         ("model.freeze_encoder", isinstance(model.freeze_encoder, bool), "true or false"),
@@ -160,7 +162,18 @@ def render_card(card: ModelCard) -> str:
     ]
     metrics = [f"| {_cell(name)} | {value:.4f} |" for name, value in card.metrics.items()]
     table = ["", "## Figures", "", "| metric | value |", "|---|---|", *metrics] if metrics else []
-    return "\n".join([*_HEAD.format(task=task, card=card).splitlines(), *classes, *table, ""])
+    head = _HEAD.format(task=task, card=card, terms=_terms(card.model)).splitlines()
+    return "\n".join([*head, *classes, *table, ""])
+
+
+def _terms(model: ModelConfig) -> str:
+    """Return a paragraph on the licence of the encoder's weights, nothing if they are free for every use."""
+    if model.weights == "random" or model.license is None or model.license != needed_license(model.encoder):
+        return ""
+    terms = LICENSES[model.license]
+    return (
+        f"\nThe encoder's weights are under the [{terms.title}]({terms.url}): read it before passing this model on.\n"
+    )
 
 
 def _cell(text: str) -> str:
@@ -174,9 +187,9 @@ pipeline_tag: image-segmentation
 ---
 # A model for {task}
 
-`{card.model.encoder}` with the decoder `{card.model.decoder}`, trained with semiseg on crops of {card.crop} pixels and
+`{card.model.encoder}` with the decoder `{card.model.decoder}`, trained on crops of {card.crop} pixels and
 evaluated by the `{card.protocol}` protocol.
-
+{terms}
 ## Use
 
 ```

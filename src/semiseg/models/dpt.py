@@ -1,4 +1,4 @@
-"""The DPT decoder (arXiv 2103.13413) as UniMatch V2 published it: no batch norm, four ViT levels of one stride."""
+"""The DPT decoder (arXiv 2103.13413) as UniMatch V2 published it, without batch norm, for ViTs and for pyramids."""
 
 from __future__ import annotations
 
@@ -52,29 +52,44 @@ class FusionBlock(nn.Module):
         return resize_bilinear(self.out(self.merge(path_BFHW)), size)
 
 
+def change_stride(channels: int, factor: float) -> nn.Module:
+    """Return what makes a map finer by a whole factor or coarser by the inverse of one; 1 leaves it as it is."""
+    if factor > 1:
+        return nn.ConvTranspose2d(channels, channels, kernel_size=round(factor), stride=round(factor))
+    return nn.Identity() if factor == 1 else conv3x3(channels, channels, stride=round(1 / factor))
+
+
 class DPT(nn.Module):
-    """Four encoder levels of one stride are spread over a pyramid and fused from deep to shallow.
+    """Four encoder levels become a pyramid and are fused from deep to shallow.
+
+    The third level keeps its stride s; the others are brought to s / 4, s / 2 and 2 s where they are not there already:
+    the four levels of a ViT are spread, those of a pyramid with strides 4, 8, 16, 32 stay as they are.
 
     Args:
-        width: channels D of the encoder's levels.
+        widths: channels D of the encoder's levels, shallow first.
+        strides: their strides in pixels.
         features: channels F of the fusion path, published 64, 128, 256, 384 for DINOv2 S, B, L, g.
         level_widths: channels of the four levels after projection, shallow first.
         num_classes: K.
     """
 
-    def __init__(self, width: int, features: int, level_widths: Sequence[int], num_classes: int) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        features: int,
+        level_widths: Sequence[int],
+        num_classes: int,
+    ) -> None:
         super().__init__()
-        self.width = width
         self.features = features
-        first, second, _, fourth = level_widths
-        self.project = nn.ModuleList(nn.Conv2d(width, channels, kernel_size=1) for channels in level_widths)
+        self.project = nn.ModuleList(
+            nn.Conv2d(width, channels, kernel_size=1) for width, channels in zip(widths, level_widths, strict=True)
+        )
+        targets = [strides[2] * relative for relative in (1 / 4, 1 / 2, 1, 2)]
         self.resize = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(first, first, kernel_size=4, stride=4),
-                nn.ConvTranspose2d(second, second, kernel_size=2, stride=2),
-                nn.Identity(),
-                conv3x3(fourth, fourth, stride=2),
-            ]
+            change_stride(channels, stride / target)
+            for channels, stride, target in zip(level_widths, strides, targets, strict=True)
         )
         self.reduce = nn.ModuleList(conv3x3(channels, features, bias=False) for channels in level_widths)
         self.fuse = nn.ModuleList(FusionBlock(features) for _ in level_widths)
@@ -87,11 +102,12 @@ class DPT(nn.Module):
         """Decode four levels.
 
         Args:
-            levels_BDHW: four maps (B, D, h, w) at patch stride, shallow first.
+            levels_BDHW: four maps (B, D, h, w) of the encoder, shallow first.
             keep_BF: factors for the features just before the classifier (UniMatch V2, table 12), or None.
 
         Returns:
-            Logits (B, K, 8 h, 8 w).
+            Logits (B, K, 2 h, 2 w), where h and w are the sides of the pyramid's finest level: for a ViT, logits of
+            8 times the grid of its patches.
         """
         features_BFHW = self.forward_features(levels_BDHW)
         if keep_BF is not None:
@@ -100,7 +116,7 @@ class DPT(nn.Module):
         return logits_BKHW
 
     def forward_features(self, levels_BDHW: Sequence[Tensor]) -> Tensor:
-        """Return what the classifier sees: (B, F, 8 h, 8 w), after the last ReLU."""
+        """Return what the classifier sees: (B, F, 2 h, 2 w), after the last ReLU."""
         stages = zip(levels_BDHW, self.project, self.resize, self.reduce, strict=True)
         skips = [reduce(resize(project(level))) for level, project, resize, reduce in stages]
         height, width = skips[0].shape[2:]

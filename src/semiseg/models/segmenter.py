@@ -24,13 +24,20 @@ class ModelConfig:
     """Which network is trained."""
 
     encoder: str = "dinov2_small"
-    """`dinov2_small`, `dinov2_base`, `dinov2_large` or `dinov2_giant` (UniMatch V2, sec. 4), `vit_micro` (small, ours,
-    for training from scratch), `vit_nano` (for tests), or `timm/NAME` for any plain ViT of timm."""
+    """`dinov2_` with `small`, `base`, `large` or `giant` (UniMatch V2, sec. 4), the same with `_reg` (registers), or
+    `dinov3_` with `small`, `base` or `large` (needs `license`); `beit_base`, `beit_large`, `sam_base`, `sam_large`,
+    `mit_b5` (needs `license` and the extra `mit`) and `resnet152` (UniMatch V2, table 9); `clip_base` (OpenAI's
+    ViT-B/16); `vit_micro` (small, ours, for training from scratch), `vit_nano` (for tests); or `timm/NAME` for any
+    plain ViT of timm."""
     decoder: Literal["dpt"] = "dpt"
     """The decoder; `dpt` is the one of UniMatch V2."""
     weights: str = "hub"
-    """Where the encoder's weights come from: `hub` (downloaded by timm), `random`, or a file in Meta's or timm's layout
-    (`.pth`, `.pt`, `.safetensors`). Our own small encoders have no published weights: use `random`."""
+    """Where the encoder's weights come from: `hub` (downloaded by timm), `meta` (DINOv2 from Meta's own server, checked
+    by its hash), `random`, or a file in Meta's or timm's layout (`.pth`, `.pt`, `.safetensors`). Our own small encoders
+    have no published weights: use `random`."""
+    license: str | None = None
+    """The licence you accept, for weights that are not free for every use: `dinov3` for DINOv3, `segformer` for MiT.
+    Only `random` weights need none."""
     features: int | None = None
     """Channels of the decoder's fusion path, 1 to 2048. None: the published size for the encoder, else D / 6."""
     level_widths: tuple[int, int, int, int] | None = None
@@ -44,7 +51,7 @@ class Segmenter(nn.Module):
     """Images in, logits out; change detection is the same network with two frames.
 
     Args:
-        encoder: gives four levels of one stride.
+        encoder: gives four levels.
         decoder: turns them into logits.
         config: what it was built from.
         num_classes: K.
@@ -68,6 +75,13 @@ class Segmenter(nn.Module):
         if config.freeze_encoder:
             encoder.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> Segmenter:
+        """Set the mode; a frozen encoder stays in evaluation mode, lest its batch norms learn."""
+        super().train(mode)
+        if self.config.freeze_encoder:
+            self.encoder.eval()
+        return self
+
     def normalize(self, images_BTCHW: Tensor) -> Tensor:
         """Bring images to the scale of the encoder: uint8 0..255 or float 0..1 in, normalised float32 out."""
         if images_BTCHW.dtype == torch.uint8:
@@ -84,8 +98,9 @@ class Segmenter(nn.Module):
 
         Args:
             images_BTCHW: normalised, T frames, H and W multiples of the patch.
-            keep_BD: factors for the channels of each sample, or None. At the encoder (B, D), the same for all levels
-                after the frames are fused; at the classifier (B, F), with F the decoder's features.
+            keep_BD: factors for the channels of each sample, or None. At the encoder (B, D), with D the width of the
+                widest level, the same for all levels after the frames are fused; a narrower level takes the first
+                channels. At the classifier (B, F), with F the decoder's features.
             keep_at: where `keep_BD` multiplies (UniMatch V2, sec. 3.3 and table 12).
 
         Returns:
@@ -100,7 +115,7 @@ class Segmenter(nn.Module):
         if keep_at == "classifier":
             keep_features = keep_BD
         elif keep_BD is not None:
-            levels = [level * keep_BD[:, :, None, None].to(level.dtype) for level in levels]
+            levels = [level * keep_BD[:, : level.shape[1], None, None].to(level.dtype) for level in levels]
         logits = self.decoder(levels, keep_features)
         # In float32 before it is enlarged: the loss needs float32 anyway, and interpolated bfloat16 would have steps.
         height, width = images_BTCHW.shape[-2:]
@@ -141,14 +156,15 @@ def build_segmenter(config: ModelConfig, num_classes: int, frames: int = 1, seed
         seed: of the random initialisation; the encoder and the decoder have streams of their own.
 
     Raises:
-        ModelError: unknown encoder, impossible sizes, or weights that cannot be had or do not fit.
+        ModelError: unknown encoder, impossible sizes, weights that cannot be had or do not fit, or a licence that was
+            not accepted.
     """
     _check_sizes(config, num_classes, frames)
     with _seeded(seed, "init encoder"):
-        encoder = build_encoder(config.encoder, config.weights)
+        encoder = build_encoder(config.encoder, config.weights, config.license)
     features, level_widths = decoder_sizes(config, encoder.width)
     with _seeded(seed, "init decoder"):
-        decoder = DPT(encoder.width, features, level_widths, num_classes)
+        decoder = DPT(encoder.widths, encoder.strides, features, level_widths, num_classes)
     return Segmenter(encoder, decoder, config, num_classes, frames)
 
 

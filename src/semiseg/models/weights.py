@@ -1,9 +1,9 @@
-"""Reading weights from files, loading them strictly, and the published names of our parameters."""
+"""Reading weights from files and loading them strictly."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -17,8 +17,8 @@ from semiseg.errors import ModelError
 SHOWN = 8
 """How many keys of a kind an error names."""
 
-CLASSIFIERS = ("head.", "fc_norm.", "attn_pool.", "head_drop.")
-"""What follows the last block in the files of timm; a segmenter has no use for it."""
+CLASSIFIERS = ("head.", "fc.", "fc_norm.", "attn_pool.", "head_drop.", "neck.")
+"""What follows the last level in files of encoders; a segmenter has no use for it."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -53,11 +53,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def timm_names(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename Meta's layout of DINOv2 to timm's, and leave out what only pre-training or a classifier needs.
 
-    Meta's files differ by the `mask_token`, by the names of the gated MLP of the giant, and by a level of names where
-    the blocks were grouped into chunks (`blocks.CHUNK.BLOCK`). Keys of timm's layout pass as they are.
+    Meta's files differ by the `mask_token`, by the names of the gated MLP of the giant, by a level of names where the
+    blocks were grouped into chunks (`blocks.CHUNK.BLOCK`), and by the position of the class token, which timm adds to
+    the token itself where there are registers. Keys of timm's layout pass as they are.
     """
     renamed = {}
-    for key, tensor in tensors.items():
+    for key, tensor in _merged_registers(tensors).items():
         if key == "mask_token" or (key.startswith(CLASSIFIERS) and key not in wanted):
             continue
         key = re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", key)
@@ -66,13 +67,20 @@ def timm_names(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> d
     return renamed
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
-    """Load `tensors` if they fit in every key and shape, else touch nothing.
+def _merged_registers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring the tokens of Meta's DINOv2 with registers to timm's form; other tensors pass as they are."""
+    if not {"register_tokens", "cls_token", "pos_embed"} <= tensors.keys():
+        return dict(tensors)
+    merged = {key: tensor for key, tensor in tensors.items() if key != "register_tokens"}
+    positions_1ND = tensors["pos_embed"]
+    merged["reg_token"] = tensors["register_tokens"]
+    merged["cls_token"] = tensors["cls_token"] + positions_1ND[:, :1]
+    merged["pos_embed"] = positions_1ND[:, 1:]
+    return merged
 
-    Raises:
-        ModelError: names the keys that are missing, unexpected or wrongly shaped.
-    """
-    wanted = module.state_dict()
+
+def misfits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return the keys that are missing, unexpected or wrongly shaped, sorted, by these words; {} if all fit."""
     problems = {
         "missing": sorted(wanted.keys() - tensors.keys()),
         "unexpected": sorted(tensors.keys() - wanted.keys()),
@@ -82,8 +90,18 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: objec
             if tensors[key].shape != wanted[key].shape
         ],
     }
-    if any(problems.values()):
-        listed = "; ".join(_capped(kind, keys) for kind, keys in problems.items() if keys)
+    return {kind: keys for kind, keys in problems.items() if keys}
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
+    """Load `tensors` if they fit in every key and shape, else touch nothing.
+
+    Raises:
+        ModelError: names the keys that are missing, unexpected or wrongly shaped.
+    """
+    wanted = module.state_dict()
+    if problems := misfits(tensors, wanted):
+        listed = "; ".join(_capped(kind, keys) for kind, keys in problems.items())
         raise ModelError(
             f"the weights do not fit the model: {listed}",
             where=where,
@@ -96,45 +114,3 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: objec
 def _capped(kind: str, keys: list[str]) -> str:
     more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
     return f"{len(keys)} {kind} ({', '.join(keys[:SHOWN])}{more})"
-
-
-def load_encoder_weights(core: nn.Module, path: Path) -> None:
-    """Load a file in Meta's or timm's layout, or of our own encoders, into an encoder's core.
-
-    Raises:
-        ModelError: unreadable, or it does not fit; nothing is loaded then.
-    """
-    load_strictly(core, timm_names(read_tensors(path), core.state_dict()), where=path)
-
-
-_FUSE = r"^decoder\.fuse\.(\d)\."
-_PUBLISHED = (
-    (r"^encoder\.backbone\.", lambda _: "backbone."),
-    (r"^decoder\.project\.", lambda _: "head.projects."),
-    (r"^decoder\.resize\.", lambda _: "head.resize_layers."),
-    (r"^decoder\.reduce\.(\d)\.", lambda match: f"head.scratch.layer{int(match[1]) + 1}_rn."),
-    (_FUSE + r"skip\.", lambda match: f"head.scratch.refinenet{int(match[1]) + 1}.resConfUnit1."),
-    (_FUSE + r"merge\.", lambda match: f"head.scratch.refinenet{int(match[1]) + 1}.resConfUnit2."),
-    (_FUSE + r"out\.", lambda match: f"head.scratch.refinenet{int(match[1]) + 1}.out_conv."),
-    (r"^decoder\.output\.", lambda _: "head.scratch.output_conv.0."),
-    (r"^decoder\.classifier\.", lambda _: "head.scratch.output_conv.2."),
-)
-
-
-def published_names(keys: Iterable[str], *, gated: bool = False) -> dict[str, str]:
-    """Map the keys of a DINOv2 + DPT segmenter to the names in checkpoints of the published UniMatch V2.
-
-    Args:
-        keys: keys of `Segmenter.state_dict()`.
-        gated: the encoder is the giant, whose gated MLP has other names.
-
-    Returns:
-        Our key -> published name, one to one. A published checkpoint also holds `backbone.mask_token`, unused there.
-    """
-    return {key: _published_name(key, gated) for key in keys}
-
-
-def _published_name(key: str, gated: bool) -> str:
-    for pattern, name in _PUBLISHED:
-        key = re.sub(pattern, name, key)
-    return key.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.") if gated else key

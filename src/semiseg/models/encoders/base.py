@@ -1,0 +1,96 @@
+"""What every encoder is, and how one is had from timm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from semiseg.errors import ModelError
+from semiseg.models.weights import timm_names
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Four = tuple[int, int, int, int]
+"""A number for each level, shallow first."""
+
+
+class Encoder(nn.Module):
+    """What every encoder is: images in, four feature maps out, shallow first.
+
+    Attributes:
+        patch: image sides are multiples of it, pixels; 1 where any size will do.
+        widths: channels D of each level.
+        strides: pixels between the features of each level. A plain ViT has one stride and one width.
+        mean: per-channel mean of the images it was trained on, on a scale of 0 to 1.
+        std: the standard deviation to the mean.
+    """
+
+    patch: int
+    widths: Four
+    strides: Four
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def width(self) -> int:
+        """The channels of the widest level."""
+        return max(self.widths)
+
+    def forward(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Encode normalised images (B, 3, H, W) to four maps (B, D, H / stride, W / stride), rounded up."""
+        raise NotImplementedError
+
+    def core(self) -> nn.Module:
+        """Return the module whose state dict a file of encoder weights carries."""
+        return self
+
+    def adapt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a file of encoder weights as `core` wants them."""
+        return timm_names(tensors, self.core().state_dict())
+
+
+def alike(number: int) -> Four:
+    """Return the number for each level of a plain ViT."""
+    return (number, number, number, number)
+
+
+def create_timm(name: str, pretrained: bool, **options: Any) -> Any:
+    """Build timm's encoder `name` without a classifier.
+
+    Raises:
+        ModelError: it does not know the options of a plain ViT, or its weights could not be had from the hub.
+    """
+    try:
+        with asking_the_hub(name) if pretrained else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except TypeError as error:
+        raise not_plain(name) from error
+
+
+@contextmanager
+def asking_the_hub(name: str) -> Iterator[None]:
+    """Raise whatever goes wrong with the hub as a ModelError; a TypeError, of wrong options, passes."""
+    try:
+        yield
+    except TypeError:
+        raise
+    except Exception as error:
+        # The hub's client raises whatever its HTTP library does; for the user it is one thing.
+        raise ModelError(
+            f"the weights of {name} could not be loaded from the hub ({type(error).__name__}: {error})",
+            remedy="connect to the network, or set --model.weights FILE (a local file) or --model.weights random",
+        ) from error
+
+
+def not_plain(name: str) -> ModelError:
+    """Return the error that a model of timm is not a plain ViT."""
+    return ModelError(
+        f"timm's {name} is not a plain vision transformer",
+        expected="four levels of one stride and width, for images of any size",
+        remedy="choose a ViT, for example timm/vit_base_patch16_224.dino",
+    )

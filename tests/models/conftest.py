@@ -1,0 +1,40 @@
+"""Small versions of the encoders that are too large for a test: the code of each family, few channels and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from semiseg.models.encoders import ENCODERS, Encoder, EncoderSpec
+from semiseg.models.encoders.beit import BEiT
+from semiseg.models.encoders.plain import SAM, TimmEncoder
+from semiseg.models.encoders.pyramids import MiT, ResNet
+
+TAKEN = (0, 1, 2, 3)
+SIZES: dict[str, Any] = {"embed_dim": 32, "depth": 4, "num_heads": 2}
+SMALL: dict[str, Callable[[bool], Encoder]] = {
+    "small_dinov2_reg": partial(
+        TimmEncoder, "vit_small_patch14_reg4_dinov2.lvd142m", taken=TAKEN, init_values=1.0, img_size=70, **SIZES
+    ),
+    "small_dinov3": partial(TimmEncoder, "vit_small_patch16_dinov3.lvd1689m", taken=TAKEN, init_values=1.0, **SIZES),
+    "small_clip": partial(TimmEncoder, "vit_base_patch16_clip_quickgelu_224.openai", taken=TAKEN, **SIZES),
+    "small_sam": partial(
+        SAM, "samvit_base_patch16.sa1b", taken=TAKEN, img_size=80, global_attn_indexes=(1, 3), **SIZES
+    ),
+    "small_beit": partial(BEiT, "beit_base_patch16_224.in22k_ft_in22k_in1k", TAKEN, img_size=80, **SIZES),
+    "small_mit": partial(MiT, "mit_b0"),
+    "small_resnet": partial(ResNet, "test_resnet.r160_in1k"),
+}
+
+
+@pytest.fixture(scope="module")
+def small_encoders() -> Iterator[None]:
+    """Give each small encoder a name in the registry while the tests of a module run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, build in SMALL.items():
+            spec = EncoderSpec(build=build, features=16, level_widths=(8, 16, 24, 32))
+            patch.setitem(ENCODERS, name, spec)
+        yield
