@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,7 @@ import pytest
 from PIL import Image
 
 from semiseg.data import DataConfig, Dataset, Sample, load_dataset, load_val
-from semiseg.data.datasets import read_list
-from semiseg.errors import ConfigError, DataError
+from semiseg.errors import DataError
 
 CLASSES = "classes: [sky, road, tree]\n"
 
@@ -181,47 +181,7 @@ def test_the_order_is_that_of_the_names_not_of_the_disk(tmp_path: Path) -> None:
     assert [sample.id for sample in load(root).unlabeled] == ["images/b.jpg", "images/b/x.jpg", "images/z/a.jpg"]
 
 
-# Lists
-
-
-def test_lines_may_be_tabbed_spaced_indented_empty_or_without_a_mask(tmp_path: Path) -> None:
-    text = (
-        "a.jpg m/a.png\r\n\r\n  b.jpg   m/b.png  \nmy photo.jpg\tm/my photo.png\nc.jpg None\nd.jpg\ne.jpg \t m/e.png\n"
-    )
-    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())  # as an editor on Windows writes it
-    samples = read_list(tmp_path / "list.txt", tmp_path)
-    assert [sample.id for sample in samples] == ["a.jpg", "b.jpg", "my photo.jpg", "c.jpg", "d.jpg", "e.jpg"]
-    masks = [sample.mask and sample.mask.relative_to(tmp_path).as_posix() for sample in samples]
-    assert masks == ["m/a.png", "m/b.png", "m/my photo.png", None, None, "m/e.png"]
-    assert samples[0].frames == (tmp_path / "a.jpg",)
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("../secret.jpg m.png", "path '../secret.jpg' leaves the data folder"),
-        ("a/../../b.jpg", "path 'a/../../b.jpg' leaves"),
-        ("/etc/passwd m.png", "path '/etc/passwd' leaves"),
-        ("a.jpg ../m.png", "path '../m.png' leaves"),
-        ("my photo.jpg m.png", "3 fields in a line"),
-        ("a.jpg\tm.png\tx", "3 fields in a line"),
-    ],
-)
-def test_a_wrong_line_is_named_by_file_and_number(tmp_path: Path, line: str, says: str) -> None:
-    name = listed(tmp_path, "list.txt", "good.jpg good.png", line)
-    with pytest.raises(DataError) as raised:
-        read_list(tmp_path / name, tmp_path)
-    assert says in str(raised.value)
-    assert f"{tmp_path / name}, line 2" in str(raised.value)
-    assert "remedy:" in str(raised.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"\n  \n", b"\xff\xfe\x00", None])
-def test_an_empty_unreadable_or_missing_list_is_named(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "list.txt").write_bytes(content)
-    with pytest.raises(DataError, match=r"(?s)(empty|unreadable) list.*list\.txt.*remedy"):
-        read_list(tmp_path / "list.txt", tmp_path)
+# Refusals
 
 
 @pytest.mark.parametrize("kind", ["labeled", "unlabeled", "val"])
@@ -233,9 +193,6 @@ def test_lists_of_a_dataset_yaml_stay_in_its_folder(tmp_path: Path, kind: str, n
     listed(root, "v.txt", *pairs(1))
     with pytest.raises(DataError, match=rf"(?s)leaves the data folder.*lists\.{kind}"):
         load(root)
-
-
-# Refusals
 
 
 def test_no_folder_and_no_dataset_yaml_are_named(tmp_path: Path) -> None:
@@ -308,12 +265,136 @@ def test_a_val_image_that_comes_in_by_an_extra_folder_is_seen(tmp_path: Path, mo
             load(Path("data"), unlabeled=extra)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"scale": (2.0, 0.5)}, {"scale": (0.0, 1.0)}, {"held_out": 1.5}, {"held_out": -0.1}, {"split_seed": -1}]
-)
-def test_settings_outside_their_range_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=rf"(?s)data\.{next(iter(wrong))}.*remedy"):
-        DataConfig(**wrong)  # type: ignore[arg-type]
+# Published data sets
+
+
+def lines(images: str, masks: str, *numbers: int) -> list[str]:
+    return [f"{images}/{number:02}.jpg {masks}/{number:02}.png" for number in numbers]
+
+
+def published(tmp_path: Path, dataset: str, images: str, masks: str, *, unlabeled: bool) -> str:
+    """Write lists as published: 0 and 1 labeled in `few`, 0 to 5 in `all`, 8 and 9 val."""
+    splits = tmp_path / "lists"
+    listed(splits, f"{dataset}/few/labeled.txt", *lines(images, masks, 0, 1))
+    listed(splits, f"{dataset}/val.txt", *lines("val2017" if dataset == "coco" else images, masks, 8, 9))
+    if unlabeled:
+        listed(splits, f"{dataset}/few/unlabeled.txt", *lines(images, masks, 2, 3, 4, 5))
+        listed(splits, f"{dataset}/all/labeled.txt", *lines(images, masks, 0, 1, 2, 3, 4, 5))
+    return str(splits)
+
+
+def pascal(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """Return a miniature Pascal, of which image 7 is in no list, and the options that name it."""
+    root = tmp_path / "voc"
+    touch(root, *(f"JPEGImages/{number:02}.jpg" for number in range(10)))
+    touch(root, *(f"SegmentationClass/{number:02}.png" for number in (*range(6), 8, 9)))
+    splits = published(tmp_path, "pascal", "JPEGImages", "SegmentationClass", unlabeled=True)
+    return root, {"spec": "pascal", "splits": splits}
+
+
+def coco(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """Return a miniature COCO, whose masks of both parts share a folder; images 6 and 7 have none."""
+    root = tmp_path / "coco"
+    touch(root, *(f"train2017/{number:02}.jpg" for number in range(8)), "val2017/08.jpg", "val2017/09.jpg")
+    touch(root, *(f"masks/{number:02}.png" for number in (*range(6), 8, 9)))
+    return root, {"spec": "coco", "splits": published(tmp_path, "coco", "train2017", "masks", unlabeled=False)}
+
+
+def counts(dataset: Dataset) -> tuple[int, int, int]:
+    return len(dataset.labeled), len(dataset.unlabeled), len(dataset.val)
+
+
+def test_a_published_split_brings_its_lists_and_its_val_images(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    dataset = load(root, split="few", **options)
+    assert_apart(dataset)
+    assert (ids(dataset.labeled), ids(dataset.unlabeled)) == (["00", "01"], ["02", "03", "04", "05"])
+    assert ids(dataset.val) == ["08", "09"]
+    assert dataset.spec.num_classes == 21
+    assert dataset.notes == ()
+
+
+def test_unlabeled_images_of_a_published_split_need_no_masks(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    for number in range(2, 6):
+        (root / f"SegmentationClass/{number:02}.png").unlink()
+    assert ids(load(root, split="few", **options).unlabeled) == ["02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("split", ["all", None])
+def test_where_all_is_labeled_only_further_folders_are_unlabeled(tmp_path: Path, split: str | None) -> None:
+    root, options = pascal(tmp_path)
+    assert counts(load(root, split=split, **options)) == (6, 0, 2)
+    touch(tmp_path, "more/a.png", "more/b.jpg")
+    dataset = load(root, split=split, unlabeled=str(tmp_path / "more"), **options)
+    assert counts(dataset) == (6, 2, 2)
+    assert ids(dataset.unlabeled) == ["a", "b"]
+    assert_apart(dataset)
+
+
+def test_the_unlabeled_list_of_all_is_used_by_all_alone(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    listed(tmp_path, "lists/pascal/all/unlabeled.txt", "extra/20k.jpg None")
+    assert ids(load(root, split="all", **options).unlabeled) == ["20k"]
+    assert "20k" not in ids(load(root, split="3", **options).unlabeled)
+
+
+def test_a_number_is_drawn_from_the_images_that_all_labels(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    touch(root, "SegmentationClass/07.png")  # of an image that is in no list
+    dataset = load(root, split="4", **options)
+    assert_apart(dataset)
+    assert sorted(ids(dataset.labeled) + ids(dataset.unlabeled)) == [f"{number:02}" for number in range(6)]
+    assert counts(dataset) == (4, 2, 2)
+    assert dataset.notes == ("no published split 4: so many labeled images are drawn (data.split_seed)",)
+
+
+def test_without_an_unlabeled_list_every_other_training_image_is_unlabeled(tmp_path: Path) -> None:
+    root, options = coco(tmp_path)
+    dataset = load(root, split="few", **options)
+    assert_apart(dataset)
+    assert ids(dataset.unlabeled) == [f"{number:02}" for number in range(2, 8)]
+    assert {sample.frames[0].parent.name for sample in dataset.unlabeled} == {"train2017"}
+
+
+def test_without_a_list_all_is_every_training_image_with_a_mask(tmp_path: Path) -> None:
+    root, options = coco(tmp_path)
+    dataset = load(root, split="all", **options)
+    assert_apart(dataset)
+    assert (ids(dataset.labeled), ids(dataset.unlabeled)) == ([f"{number:02}" for number in range(6)], ["06", "07"])
+    assert dataset.labeled[0].mask == root / "masks/00.png"
+    assert dataset.notes == ()
+
+
+def test_masks_of_val_images_in_the_same_folder_are_no_slips_but_others_are(tmp_path: Path) -> None:
+    root, options = coco(tmp_path)
+    touch(root, "masks/99.png")
+    with pytest.raises(DataError, match=r"(?s)mask without an image.*masks/99\.png.*below train2017/"):
+        load(root, split="all", **options)
+
+
+def test_lists_of_the_data_folder_go_before_published_ones(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    listed(root, "splits/few/labeled.txt", *lines("JPEGImages", "SegmentationClass", 5))
+    listed(root, "splits/val.txt", *lines("JPEGImages", "SegmentationClass", 9))
+    dataset = load(root, split="few", **options)
+    assert (ids(dataset.labeled), ids(dataset.val)) == (["05"], ["09"])
+    assert "08" in ids(dataset.unlabeled)
+
+
+def test_the_published_val_list_is_found_alone(tmp_path: Path) -> None:
+    root, options = pascal(tmp_path)
+    shutil.rmtree(root / "JPEGImages")
+    spec, val = load_val(DataConfig(root=str(root), **options))  # type: ignore[arg-type]
+    assert (spec.name, ids(val)) == ("pascal", ["08", "09"])
+
+
+def test_images_that_a_test_list_names_are_not_drawn(tmp_path: Path) -> None:
+    root = folder(tmp_path, masks=10, images=10)
+    listed(root, "splits/test.txt", *pairs(0, 1, 2, 3, 4))
+    dataset = load(root)
+    assert_apart(dataset)
+    assert sorted(ids(dataset.labeled) + ids(dataset.val)) == [f"{number:02}" for number in range(5, 10)]
 
 
 # Val alone
@@ -345,3 +426,22 @@ def test_camvid_has_its_published_counts(camvid_root: Path, split: str, labeled:
         assert Image.open(sample.frames[0]).size == (480, 360)
     assert dataset.val[0].mask is not None
     assert set(np.unique(np.asarray(Image.open(dataset.val[0].mask)))) <= {*range(11), 255}
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "labeled", "unlabeled", "val"),
+    [
+        ("pascal", "92", 92, 10490, 1449),
+        ("pascal", "all", 10582, 0, 1449),
+        ("cityscapes", "1_16", 186, 2789, 500),
+        ("cityscapes", "all", 2975, 19998, 500),
+        ("ade20k", "1_64", 316, 19894, 2000),
+        ("ade20k", "all", 20210, 0, 2000),
+    ],
+)
+def test_published_splits_have_their_published_counts(
+    published_splits: Path, tmp_path: Path, name: str, split: str, labeled: int, unlabeled: int, val: int
+) -> None:
+    dataset = load(tmp_path, spec=name, split=split, splits=str(published_splits))
+    assert counts(dataset) == (labeled, unlabeled, val)
+    assert_apart(dataset)

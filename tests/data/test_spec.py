@@ -25,6 +25,7 @@ def test_class_names_alone_are_enough(tmp_path: Path) -> None:
     assert spec == DatasetSpec(name="fields", classes=("soil", "wheat", "maize"), palette=default_palette(3))
     assert spec.num_classes == 3
     assert (spec.ignore_value, spec.protocol, spec.lists) == (255, "original", {})
+    assert (spec.images, spec.masks) == ("images", "masks")
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -35,6 +36,8 @@ ignore_value: 0
 palette: [[0, 0, 0], [255, 128, 1], [3, 4, 5]]
 protocol: sliding
 lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
+images: ./photos/
+masks: drawn/by hand
 """
     spec = read_spec(write(tmp_path, text))
     assert spec.name == "Roads"
@@ -42,6 +45,7 @@ lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
     assert spec.palette == ((0, 0, 0), (255, 128, 1), (3, 4, 5))
     assert (spec.ignore_value, spec.protocol) == (0, "sliding")
     assert spec.lists == {"labeled": "a.txt", "unlabeled": "b.txt", "val": "c.txt"}
+    assert (spec.images, spec.masks) == ("photos", "drawn/by hand")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,9 @@ lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
         ("classes: [a, b]\nlists: all.txt", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {train: a.txt}", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {val: [a.txt]}", "lists is not a mapping of labeled, unlabeled, val"),
+        ("classes: [a, b]\nimages: ../photos", "images is '../photos'"),
+        ("classes: [a, b]\nmasks: /data/masks", "masks is '/data/masks'"),
+        ("classes: [a, b]\nmasks: [a, b]", "masks is ['a', 'b']"),
         ("- a\n- b", "not a YAML mapping"),
         ("", "not a YAML mapping"),
         ("classes: [a, b", "unreadable YAML"),
@@ -87,8 +94,44 @@ def test_a_wrong_dataset_yaml_is_named_with_a_remedy(tmp_path: Path, text: str, 
 def test_every_shipped_spec_reads_with_a_colour_a_class(name: str) -> None:
     spec = read_spec(shipped_specs()[name])
     assert spec.name == name
-    assert len(set(spec.palette)) == spec.num_classes
+    # ADE20K publishes one colour for road and skyscraper.
+    assert len(set(spec.palette)) == spec.num_classes - (name == "ade20k")
     assert spec.ignore_value >= spec.num_classes
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "protocol", "known"),
+    [
+        ("pascal", 21, "original", {0: "background", 1: "aeroplane", 15: "person", 20: "tvmonitor"}),
+        ("cityscapes", 19, "sliding", {0: "road", 10: "sky", 11: "person", 13: "car", 18: "bicycle"}),
+        ("ade20k", 150, "original", {0: "wall", 2: "sky", 12: "person", 20: "car", 149: "flag"}),
+        ("coco", 81, "original", {0: "background", 1: "person", 12: "stop sign", 18: "horse", 80: "toothbrush"}),
+    ],
+)
+def test_classes_are_those_of_the_published_masks(name: str, count: int, protocol: str, known: dict[int, str]) -> None:
+    spec = read_spec(shipped_specs()[name])
+    assert (spec.num_classes, spec.protocol) == (count, protocol)
+    assert {index: spec.classes[index] for index in known} == known
+
+
+def test_the_palette_of_pascal_follows_its_rule() -> None:
+    # The VOC development kit: the bits of the class id, three at a time, become the high bits of red, green and blue.
+    def colour(index: int) -> tuple[int, ...]:
+        return tuple(
+            sum(((index >> (3 * place + channel)) & 1) << (7 - place) for place in range(3)) for channel in range(3)
+        )
+
+    assert read_spec(shipped_specs()["pascal"]).palette == tuple(colour(index) for index in range(21))
+
+
+def test_what_two_data_sets_draw_alike_keeps_its_colour() -> None:
+    # The panoptic palette of COCO took the colours of vehicles and people over from Cityscapes.
+    cityscapes, coco = (read_spec(shipped_specs()[name]) for name in ("cityscapes", "coco"))
+    colours = dict(zip(cityscapes.classes, cityscapes.palette, strict=True))
+    for name in ("person", "bicycle", "car", "motorcycle", "bus", "train", "truck", "traffic light"):
+        assert coco.palette[coco.classes.index(name)] == colours[name]
+    assert colours["road"] == (128, 64, 128)
+    assert coco.palette[0] == (0, 0, 0)
 
 
 def test_a_plain_word_stays_the_text_it_is(tmp_path: Path) -> None:

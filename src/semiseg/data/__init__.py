@@ -2,7 +2,9 @@
 
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
 from semiseg.data.check import check_dataset, check_labeled
-from semiseg.data.datasets import DataConfig, Dataset, Sample, load_dataset, load_val
+from semiseg.data.config import DataConfig
+from semiseg.data.datasets import Dataset, load_dataset, load_val
+from semiseg.data.lists import Sample
 from semiseg.data.spec import DatasetSpec
 from semiseg.data.stream import Division, TrainStream, iterate, loader_workers
 

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from semiseg.data.datasets import Dataset, Sample
+from semiseg.data.datasets import Dataset
+from semiseg.data.lists import Sample
 from semiseg.data.reading import image_size, read_image, read_mask
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError

@@ -1,78 +1,17 @@
-"""From folders and lists on disk to the samples of a run: labeled, unlabeled and val."""
+"""From a folder and its lists to the samples of a run: labeled, unlabeled and val."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from semiseg.data.reading import IMAGE_SUFFIXES, MASK_SUFFIXES, MAX_PIXELS
-from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
-from semiseg.errors import ConfigError, DataError, closest
+from semiseg.data.config import DataConfig
+from semiseg.data.folders import find_masks, images_below, real_paths, refuse_lonely_masks
+from semiseg.data.lists import Sample, read_list
+from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source
+from semiseg.data.spec import DatasetSpec
+from semiseg.errors import DataError
 from semiseg.seeding import rng
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which images a run learns from, and how they are cut."""
-
-    root: str | None = None
-    """Folder with `images/`, `masks/` and `dataset.yaml`; paths in lists are relative to it. Required."""
-    spec: str | None = None
-    """Name of a data set the package knows (`camvid`), for a root without `dataset.yaml`. Default: `dataset.yaml`."""
-    split: str | None = None
-    """Which images are labeled: the name of a folder under `splits/`, the path of a folder that holds `labeled.txt`
-    (and perhaps `unlabeled.txt`), or a number of images. Default: every image with a mask."""
-    val: str | None = None
-    """List file of the images to evaluate on. Default: `lists.val` of `dataset.yaml`, `splits/val.txt`,
-    `images/val/`, else a held-out part of the images with a mask."""
-    held_out: float = 0.2
-    """Part of the images with a mask that is held out for evaluation where no val images are named, 0 to 0.9."""
-    split_seed: int = 0
-    """Seed of the draws of `split` by number and of the held-out part."""
-    unlabeled: tuple[str, ...] | str = ()
-    """More unlabeled images: a folder anywhere on disk, or a list `[FOLDER, FOLDER]`."""
-    crop: int = 518
-    """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
-    scale: tuple[float, float] = (0.5, 2.0)
-    """Smallest and largest random scale of the long side, above 0 (published: 0.5 to 2)."""
-    labeled_epoch: int = 0
-    """Labeled-only training: samples of an epoch, the list repeated to at least as many (published: 3000 to 30000)."""
-    workers: int = -1
-    """Loader processes for each training process; 0 loads in the training process; -1: from the number of cores."""
-    max_pixels: int = MAX_PIXELS
-    """Largest image that is opened, in pixels."""
-
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        self._require("scale", 0 < low <= high, "0 < smallest <= largest")
-        self._require("held_out", 0 <= self.held_out <= 0.9, "a part from 0 to 0.9")
-        self._require("split_seed", self.split_seed >= 0, "a number >= 0")
-
-    def _require(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"{name} is {getattr(self, name)}",
-                where=f"data.{name}",
-                expected=expected,
-                remedy=f"correct --data.{name}, or leave it out",
-            )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One place: T frames and perhaps a mask.
-
-    Attributes:
-        id: the image's name, as in the lists.
-        frames: paths of the T frames.
-        mask: path of the mask, or None where the sample is unlabeled.
-    """
-
-    id: str
-    frames: tuple[Path, ...]
-    mask: Path | None
 
 
 @dataclass(frozen=True)
@@ -94,249 +33,143 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Pool:
+    """The images of a data set before any is chosen to be labeled.
+
+    Attributes:
+        masked: samples with a mask, of which labeled ones can be drawn.
+        unmasked: samples without a mask.
+        val: samples to evaluate on, in neither of the two; empty where none are named.
+    """
+
+    masked: list[Sample]
+    unmasked: list[Sample]
+    val: list[Sample]
+
+
 def load_dataset(config: DataConfig) -> Dataset:
     """Find the samples that `config` names.
 
     Raises:
-        DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, or an
-            image that is both trained and evaluated on.
+        DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, an image
+            that is both trained and evaluated on, or a published list that cannot be downloaded.
     """
-    root = _root(config)
-    spec = _spec(config, root)
+    source = open_source(config)
+    lists = find_lists(source)
     notes: list[str] = []
-    labeled, unlabeled, val = _listed(config, spec, root) or _found(config, spec, root, notes)
-    unlabeled = [replace(sample, mask=None) for sample in unlabeled]
+    labeled, unlabeled, val = _listed(source, lists) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += _folder_of_images(Path(folder))
-    dataset = Dataset(spec, tuple(labeled), tuple(unlabeled), tuple(val), tuple(notes))
+        unlabeled += images_below(Path(), Path(folder).as_posix(), remedy="correct --data.unlabeled")
+    dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), tuple(val), tuple(notes))
     _refuse_leakage(dataset)
     return dataset
 
 
 def load_val(config: DataConfig) -> tuple[DatasetSpec, tuple[Sample, ...]]:
     """Find the samples to evaluate on, and nothing else; raises as `load_dataset`."""
-    root = _root(config)
-    spec = _spec(config, root)
-    listed = _val_list(config, spec, root)
-    return spec, tuple(read_list(listed, root) if listed else load_dataset(config).val)
+    source = open_source(config)
+    return source.spec, tuple(_val(source) or load_dataset(config).val)
 
 
-def read_list(path: Path, root: Path) -> list[Sample]:
-    """Read lines of `IMAGE MASK`, `IMAGE None` or `IMAGE`, relative to `root`.
+def load_pool(source: Source) -> Pool:
+    """Find every image to train on, and those to evaluate on.
+
+    Of a data set with a published split `all` these are the images that it labels; else those of the folders. Images of
+    `splits/test.txt` are left out.
 
     Raises:
-        DataError: the list is missing or empty, a line has more than two fields, or a path leaves the root.
+        DataError: as `load_dataset`.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"unreadable list ({error})", where=path, remedy="name an existing list file") from error
-    samples = [_parse(line, root, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    if not samples:
-        raise DataError("empty list", where=path, expected="one `IMAGE MASK` a line", remedy="fill the list")
-    return samples
+    val = _val(source)
+    published = source.published.split("all")
+    samples = read_list(published[0], source.root) if published else _found(source, val)
+    taken = {sample.frames for sample in (*val, *_named(source.root, "splits/test.txt"))}
+    samples = [sample for sample in samples if sample.frames not in taken]
+    return Pool([sample for sample in samples if sample.mask], [sample for sample in samples if not sample.mask], val)
 
 
-def _parse(line: str, root: Path, where: str) -> Sample:
-    # Tabs, where there are any, so that file names with spaces can be listed too.
-    parts = [part.strip() for part in line.strip().split("\t")] if "\t" in line.strip() else line.split()
-    if len(parts) > 2:
-        raise DataError(
-            f"{len(parts)} fields in a line",
-            where=where,
-            expected="`IMAGE MASK` or `IMAGE`",
-            remedy="separate the two by a tab if a file name holds spaces",
-        )
-    image = _inside(parts[0], root, where)
-    mask = _inside(parts[1], root, where) if len(parts) == 2 and parts[1] != "None" else None
-    return Sample(parts[0], (image,), mask)
+def hold_out(count: int, config: DataConfig) -> tuple[list[int], list[int]]:
+    """Draw from `count` images: those held out for evaluation as `data.held_out` says, and the rest, as drawn."""
+    order = [int(index) for index in rng(config.split_seed, "split").permutation(count)]
+    held = min(max(1, round(count * config.held_out)), count - 1) if config.held_out and count else 0
+    return order[:held], order[held:]
 
 
-def _inside(name: str, root: Path, where: str) -> Path:
-    """Join a listed path to the root, which it must not leave."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise DataError(
-            f"path {name!r} leaves the data folder",
-            where=where,
-            expected=f"a path relative to {root}",
-            remedy="list paths below the root, or link the folder into it",
-        )
-    return root / name
+def _val(source: Source) -> list[Sample]:
+    """Return the val images that a list or the folder `val` names; they may be none."""
+    listed = find_val_list(source)
+    if listed:
+        return read_list(listed, source.root)
+    images = source.spec.images
+    if not all((source.root / images / part).is_dir() for part in ("train", "val")):
+        return []
+    samples = images_below(source.root, f"{images}/val")
+    return [sample for sample in find_masks(samples, source.root, images, source.spec.masks) if sample.mask]
 
 
-def _root(config: DataConfig) -> Path:
-    if config.root is None:
-        raise DataError("no data folder", where="data.root", remedy="pass --data.root FOLDER")
-    root = Path(config.root)
-    if not root.is_dir():
-        raise DataError("data folder not found", where=root, remedy="pass an existing folder as --data.root")
-    return root
+def _found(source: Source, val: list[Sample]) -> list[Sample]:
+    """Return every training image of the folders, with its mask if there is one."""
+    place = source.root, source.spec.images, source.spec.masks
+    refuse_lonely_masks(*place, known=val)
+    return find_masks(images_below(source.root, _training_folder(source)), *place)
 
 
-def _spec(config: DataConfig, root: Path) -> DatasetSpec:
-    if config.spec is not None:
-        specs = shipped_specs()
-        if config.spec not in specs:
-            raise DataError(
-                f"unknown data set {config.spec!r}{closest(config.spec, specs)}",
-                where="data.spec",
-                expected=", ".join(specs),
-                remedy="name one of these, or write a dataset.yaml and leave data.spec out",
-            )
-        return read_spec(specs[config.spec])
-    if not (root / "dataset.yaml").is_file():
-        raise DataError(
-            "no dataset.yaml in the data folder",
-            where=root,
-            expected="a file with `classes: [NAME, NAME, ...]`",
-            remedy="write it, or pass --data.spec for a data set the package knows",
-        )
-    return read_spec(root / "dataset.yaml")
+def _training_folder(source: Source) -> str:
+    part = f"{source.spec.images}/train"
+    return part if (source.root / part).is_dir() else source.spec.images
 
 
-def _val_list(config: DataConfig, spec: DatasetSpec, root: Path) -> Path | None:
-    if config.val is not None:
-        return Path(config.val)
-    if "val" in spec.lists:
-        return _spec_list("val", spec, root)
-    return root / "splits/val.txt" if (root / "splits/val.txt").is_file() else None
+def _named(root: Path, lists: str) -> list[Sample]:
+    return [sample for path in root.glob(lists) for sample in read_list(path, root)]
 
 
-def _spec_list(name: str, spec: DatasetSpec, root: Path) -> Path:
-    return _inside(spec.lists[name], root, f"{root / 'dataset.yaml'}, lists.{name}")
-
-
-def _split_folder(split: str, root: Path) -> Path:
-    named = root / "splits" / split
-    folder = named if named.is_dir() else Path(split)
-    if not (folder / "labeled.txt").is_file():
-        splits = sorted(path.parent.name for path in root.glob("splits/*/labeled.txt"))
-        raise DataError(
-            f"no split {split!r}{closest(split, splits)}",
-            where=root / "splits",
-            expected=", ".join(splits) or "a folder with labeled.txt",
-            remedy="name one of these, a folder with labeled.txt, or a number of images",
-        )
-    return folder
-
-
-def _listed(
-    config: DataConfig, spec: DatasetSpec, root: Path
-) -> tuple[list[Sample], list[Sample], list[Sample]] | None:
-    """Return the samples that lists name, or None where the folders themselves are to be read."""
-    if config.split is not None and not _is_number(config.split, root):
-        folder = _split_folder(config.split, root)
-        labeled_list = folder / "labeled.txt"
-        unlabeled_list = folder / "unlabeled.txt" if (folder / "unlabeled.txt").is_file() else None
-    elif config.split is None and "labeled" in spec.lists:
-        labeled_list = _spec_list("labeled", spec, root)
-        unlabeled_list = _spec_list("unlabeled", spec, root) if "unlabeled" in spec.lists else None
-    else:
-        return None
-    val_list = _val_list(config, spec, root)
-    if val_list is None:
+def _listed(source: Source, lists: SplitLists) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Read the lists of a split, and the val list beside them."""
+    root, val = source.root, _val(source)
+    if not val:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
-    labeled, val = read_list(labeled_list, root), read_list(val_list, root)
-    if unlabeled_list is not None:
-        unlabeled = read_list(unlabeled_list, root)
-    else:
+    labeled = read_list(lists.labeled, root)
+    unlabeled = read_list(lists.unlabeled, root, masks=False) if lists.unlabeled else []
+    if lists.rest:
         # Not only labeled and val: what any other list of the data set names is somebody's test set.
-        taken = {sample.frames for sample in (*labeled, *val)}
-        taken |= {sample.frames for path in root.glob("splits/*.txt") for sample in read_list(path, root)}
-        unlabeled = [sample for sample in _images_below(root / "images", root) if sample.frames not in taken]
+        taken = {sample.frames for sample in (*labeled, *val, *_named(root, "splits/*.txt"))}
+        found = images_below(root, _training_folder(source))
+        unlabeled = [sample for sample in found if sample.frames not in taken]
     return labeled, unlabeled, val
 
 
-def _is_number(split: str, root: Path) -> bool:
-    """Whether a split is a number of images: a folder of that name goes first, as published splits are numbered."""
-    return split.isdecimal() and not (root / "splits" / split).is_dir()
-
-
-def _found(
-    config: DataConfig, spec: DatasetSpec, root: Path, notes: list[str]
-) -> tuple[list[Sample], list[Sample], list[Sample]]:
-    """Read `images/` and `masks/`: an image with a mask of the same name is labeled, every other one unlabeled."""
-    trains = root / "images/train" if (root / "images/train").is_dir() else root / "images"
-    samples = _images_below(trains, root)
-    _refuse_lonely_masks(root)
-    val_list = _val_list(config, spec, root)
-    val = read_list(val_list, root) if val_list else []
-    if not val and trains.name == "train" and (root / "images/val").is_dir():
-        val = [sample for sample in _images_below(root / "images/val", root) if sample.mask]
-    taken = {sample.frames for sample in val}
-    with_mask = [sample for sample in samples if sample.mask and sample.frames not in taken]
-    unlabeled = [sample for sample in samples if not sample.mask and sample.frames not in taken]
-    order = rng(config.split_seed, "split").permutation(len(with_mask))
-    if not val and config.held_out and with_mask:
-        count = min(max(1, round(len(order) * config.held_out)), len(order) - 1)
-        val = [with_mask[index] for index in sorted(order[:count])]
-        order = order[count:]
-        notes.append(f"{count} of {len(with_mask)} images with a mask are held out for evaluation (data.held_out)")
-    count = int(config.split) if config.split else len(order)
+def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Label every image with a mask, or as many as `data.split` says; the masks of the others are not used."""
+    config, pool = source.config, load_pool(source)
+    val, masked = pool.val, pool.masked
+    held, order = hold_out(len(masked), replace(config, held_out=0.0) if val else config)
+    if not val and config.held_out and masked:
+        val = [masked[index] for index in sorted(held)]
+        notes.append(f"{len(held)} of {len(masked)} images with a mask are held out for evaluation (data.held_out)")
+    count = int(config.split) if config.split and config.split != "all" else len(order)
     if not 0 < count <= len(order):
         raise DataError(
             f"{count or 'some'} labeled images wanted, {len(order)} with a mask found that are not evaluated on",
-            where=root / "masks",
-            expected="masks/NAME.png for images/NAME.jpg",
+            where=source.root / source.spec.masks,
+            expected=f"{source.spec.masks}/NAME.png for {source.spec.images}/NAME.jpg",
             remedy="add masks, or lower --data.split",
         )
-    labeled = [with_mask[index] for index in sorted(order[:count])]
-    unlabeled += [with_mask[index] for index in sorted(order[count:])]
-    return labeled, unlabeled, val
-
-
-def _files_below(folder: Path, suffixes: Sequence[str]) -> Iterable[Path]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
-                yield Path(parent) / name
-
-
-def _images_below(folder: Path, root: Path) -> list[Sample]:
-    images = root / "images"
-    masks = {path.relative_to(root / "masks").with_suffix(""): path for path in _masks_below(root)}
-    samples = [
-        Sample(path.relative_to(root).as_posix(), (path,), masks.get(path.relative_to(images).with_suffix("")))
-        for path in _files_below(folder, IMAGE_SUFFIXES)
-    ]
-    if not samples:
-        raise DataError(
-            "no images found", where=folder, expected="files " + ", ".join(IMAGE_SUFFIXES), remedy="add images"
-        )
-    return samples
-
-
-def _masks_below(root: Path) -> Iterable[Path]:
-    return _files_below(root / "masks", MASK_SUFFIXES)
-
-
-def _folder_of_images(folder: Path) -> list[Sample]:
-    samples = [Sample(path.as_posix(), (path,), None) for path in _files_below(folder, IMAGE_SUFFIXES)]
-    if not samples:
-        raise DataError("no images found", where=folder, remedy="correct --data.unlabeled")
-    return samples
-
-
-def _refuse_lonely_masks(root: Path) -> None:
-    images = root / "images"
-    known = {path.relative_to(images).with_suffix("") for path in _files_below(images, IMAGE_SUFFIXES)}
-    for path in _masks_below(root):
-        if path.relative_to(root / "masks").with_suffix("") not in known:
-            raise DataError(
-                "mask without an image",
-                where=path,
-                expected=f"an image {path.stem}.* at the same place below images/",
-                remedy="add the image or remove the mask",
-            )
+    if source.published.names() and config.split and config.split != "all":
+        notes.append(f"no published split {config.split}: so many labeled images are drawn (data.split_seed)")
+    labeled = [masked[index] for index in sorted(order[:count])]
+    unlabeled = [replace(masked[index], mask=None) for index in sorted(order[count:])]
+    return labeled, pool.unmasked + unlabeled, val
 
 
 def _refuse_leakage(dataset: Dataset) -> None:
     # By real paths: an extra folder may reach the same files by another way.
-    val = {os.path.realpath(path) for sample in dataset.val for path in sample.frames}
+    val = set(real_paths(path for sample in dataset.val for path in sample.frames))
     for name in ("labeled", "unlabeled"):
         samples: tuple[Sample, ...] = getattr(dataset, name)
-        leaked = [sample.id for sample in samples if any(os.path.realpath(path) in val for path in sample.frames)]
+        real = real_paths(path for sample in samples for path in sample.frames)
+        ids = (sample.id for sample in samples for _ in sample.frames)
+        leaked = list(dict.fromkeys(id_ for id_, path in zip(ids, real, strict=True) if path in val))
         if leaked:
             raise DataError(
                 f"{len(leaked)} images are both {name} and evaluated on",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from semiseg.data.palette import Colour, default_palette
@@ -25,6 +25,8 @@ class DatasetSpec:
         palette: one RGB colour a class.
         protocol: `original` evaluates whole images, `sliding` windows of the crop's size.
         lists: paths of list files relative to the root, for `labeled`, `unlabeled` and `val`.
+        images: folder of the training images below the root.
+        masks: folder of their masks below the root; a mask has its image's name and place, but for the suffix.
     """
 
     name: str
@@ -33,6 +35,8 @@ class DatasetSpec:
     palette: tuple[Colour, ...] = ()
     protocol: Protocol = "original"
     lists: dict[str, str] = field(default_factory=dict)
+    images: str = "images"
+    masks: str = "masks"
 
     @property
     def num_classes(self) -> int:
@@ -80,6 +84,8 @@ def read_spec(path: Path) -> DatasetSpec:
         palette=_read_palette(content.get("palette"), len(classes), path),
         protocol=protocol,
         lists=_read_lists(content.get("lists"), path),
+        images=_read_folder(content, "images", path),
+        masks=_read_folder(content, "masks", path),
     )
 
 
@@ -110,6 +116,19 @@ def _read_lists(value: Any, path: Path) -> dict[str, str]:
     if not isinstance(value, dict) or any(key not in names or not isinstance(name, str) for key, name in value.items()):
         raise DataError("lists is not a mapping of " + ", ".join(names), where=path, remedy="name a list file for each")
     return value
+
+
+def _read_folder(content: dict[str, Any], key: str, path: Path) -> str:
+    name = content.get(key, key)
+    folder = PurePosixPath(name) if isinstance(name, str) else None
+    if folder is None or folder.is_absolute() or ".." in folder.parts:
+        raise DataError(
+            f"{key} is {name!r}",
+            where=path,
+            expected="a folder, relative to the data folder and inside it",
+            remedy=f"correct it, or leave it out if the folder is called {key}",
+        )
+    return folder.as_posix()
 
 
 def shipped_specs() -> dict[str, Path]:

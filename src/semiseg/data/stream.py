@@ -15,8 +15,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from semiseg.augment import StrongViewConfig, ViewDraws, cutmix, draw_view, stack_views
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
-from semiseg.data.datasets import DataConfig, Dataset, Sample
+from semiseg.data.config import DataConfig
+from semiseg.data.datasets import Dataset
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
+from semiseg.data.lists import Sample
 from semiseg.data.reading import read_image, read_mask
 from semiseg.errors import SemisegError
 from semiseg.seeding import rng

@@ -1,0 +1,60 @@
+"""The settings of a run's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semiseg.data.reading import MAX_PIXELS
+from semiseg.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images a run learns from, and how they are cut."""
+
+    root: str | None = None
+    """Folder with `images/`, `masks/` and `dataset.yaml`; paths in lists are relative to it. Required."""
+    spec: str | None = None
+    """Name of a data set the package knows (`pascal`, `cityscapes`, `ade20k`, `coco`, `camvid`), for a root without
+    `dataset.yaml`. Default: `dataset.yaml`."""
+    split: str | None = None
+    """Which images are labeled: the name of a folder under `splits/`, the path of a folder that holds `labeled.txt`
+    (and perhaps `unlabeled.txt`), a published split of the data set (`92`, `1_16`), `all`, or a number of images; the
+    first of these that there is. Default: every image with a mask."""
+    splits: str | None = None
+    """Folder that holds lists as published (`pascal/92/labeled.txt`, `pascal/val.txt`). Default: downloaded from their
+    publisher when wanted."""
+    val: str | None = None
+    """List file of the images to evaluate on. Default: `lists.val` of `dataset.yaml`, `splits/val.txt`, the published
+    list, `images/val/`, else a held-out part of the images with a mask."""
+    held_out: float = 0.2
+    """Part of the images with a mask that is held out for evaluation where no val images are named, 0 to 0.9."""
+    split_seed: int = 0
+    """Seed of the draws of `split` by number and of the held-out part."""
+    unlabeled: tuple[str, ...] | str = ()
+    """More unlabeled images: a folder anywhere on disk, or a list `[FOLDER, FOLDER]`."""
+    crop: int = 518
+    """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Smallest and largest random scale of the long side, above 0 (published: 0.5 to 2)."""
+    labeled_epoch: int = 0
+    """Labeled-only training: samples of an epoch, the list repeated to at least as many (published: 3000 to 30000)."""
+    workers: int = -1
+    """Loader processes for each training process; 0 loads in the training process; -1: from the number of cores."""
+    max_pixels: int = MAX_PIXELS
+    """Largest image that is opened, in pixels."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        self._require("scale", 0 < low <= high, "0 < smallest <= largest")
+        self._require("held_out", 0 <= self.held_out <= 0.9, "a part from 0 to 0.9")
+        self._require("split_seed", self.split_seed >= 0, "a number >= 0")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ConfigError(
+                f"{name} is {getattr(self, name)}",
+                where=f"data.{name}",
+                expected=expected,
+                remedy=f"correct --data.{name}, or leave it out",
+            )

@@ -1,0 +1,281 @@
+"""What the data sets share: a plan of masks to make, made in parallel, each written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semiseg.errors import DataError
+
+IGNORE = 255
+"""The mask value of pixels that are neither learned nor evaluated, in every published data set."""
+
+_CHUNK = 16  # masks handed to a process at once: they take milliseconds each
+
+Fault = tuple[Path, str]
+"""A raw file that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One mask to make.
+
+    Attributes:
+        part: which published list it belongs to, `train` or `val`.
+        source: the raw file it is made from, named where it cannot be used.
+        mask: where it goes.
+        paint: returns the mask, (H, W) uint8; called in another process, so it must be picklable.
+    """
+
+    part: str
+    source: Path
+    mask: Path
+    paint: Callable[[], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How much there is of a part of a data set.
+
+    Attributes:
+        found: number in the raw release at hand.
+        published: number in the published data set.
+        of: what is counted, `masks` or, where a part has none, `images`.
+    """
+
+    found: int
+    published: int
+    of: str = "masks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be made of a raw release.
+
+    Attributes:
+        classes: K; a mask holds 0 to K - 1 and 255.
+        expected: the folders of the release, to be named where they are missing.
+        jobs: the masks to make.
+        links: the image folders of the result, and the raw folder that each one links to.
+        published: number of masks of each part in the published data set.
+        unmasked: parts without masks that the raw release holds.
+        faults: raw files that no job could be planned from.
+    """
+
+    classes: int
+    expected: str
+    jobs: tuple[Job, ...]
+    links: dict[Path, Path]
+    published: dict[str, int]
+    unmasked: dict[str, Count] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+    def counts(self) -> dict[str, Count]:
+        """Return what there is of each part once all jobs are done."""
+        found = Counter(job.part for job in self.jobs)
+        return {part: Count(found[part], number) for part, number in self.published.items()} | self.unmasked
+
+
+def find_folder(raw: Path, places: Iterable[str], holds: str) -> Path | None:
+    """Return the first of `places` below `raw` that holds an entry of this name, or None."""
+    return next((raw / place for place in places if (raw / place / holds).exists()), None)
+
+
+def require_library(name: str) -> None:
+    """Refuse to begin without an optional library.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    if find_spec(name) is None:
+        raise DataError(
+            f"{name} is not installed, and this release is read with it", remedy="pip install 'semiseg[prepare]'"
+        )
+
+
+def file_name(name: str, where: Path) -> str:
+    """Return a name that a raw release gives, to be joined to a folder, if it names a plain file.
+
+    Raises:
+        DataError: it would lead out of the folder, or is hidden.
+    """
+    if not name or name != PurePosixPath(name).name or "\\" in name or name.startswith("."):
+        raise DataError(
+            f"{name!r} is not the name of a file",
+            where=where,
+            expected="names without folders, as in the release",
+            remedy="fetch the file again from its publisher",
+        )
+    return name
+
+
+def refuse_nothing(plan: Plan, raw: Path) -> None:
+    """Refuse a raw folder that holds nothing of the release.
+
+    Raises:
+        DataError: there is no mask to make, and no damaged file that says why.
+    """
+    if not plan.jobs and not plan.faults:
+        raise DataError(
+            "nothing of the release found", where=raw, expected=plan.expected, remedy="unpack the release there"
+        )
+
+
+def refuse_overwriting(plan: Plan) -> None:
+    """Refuse a result whose masks would take the place of raw ones.
+
+    Raises:
+        DataError: a mask has the path of the file it is made from.
+    """
+    real = {
+        folder: folder.resolve() for folder in {path.parent for job in plan.jobs for path in (job.source, job.mask)}
+    }
+    for job in plan.jobs:
+        if job.mask.name == job.source.name and real[job.mask.parent] == real[job.source.parent]:
+            raise DataError("a mask would replace a raw one", where=job.source, remedy="choose another output folder")
+
+
+def link_images(plan: Plan) -> None:
+    """Link the raw image folders into the result, relative where possible.
+
+    Where the system has no symbolic links, or the folder exists, what is missing in it is hard-linked or copied.
+
+    Raises:
+        DataError: a raw folder is missing, or the link exists and leads elsewhere.
+    """
+    for link, folder in plan.links.items():
+        if not folder.is_dir():
+            raise DataError(
+                "no such image folder", where=folder, expected=plan.expected, remedy="unpack the images there"
+            )
+        if link.exists() and link.samefile(folder):
+            continue
+        if link.is_symlink():
+            raise DataError(
+                f"the image folder is a link to {os.readlink(link)}",
+                where=link,
+                expected=f"a link to {folder}",
+                remedy="remove the link, or choose another output folder",
+            )
+        if not _symlink(link, folder):
+            shutil.copytree(folder, link, copy_function=_place, dirs_exist_ok=True)
+
+
+def _symlink(link: Path, folder: Path) -> bool:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link.symlink_to(os.path.relpath(folder.resolve(), link.parent.resolve()), target_is_directory=True)
+    except (OSError, ValueError):  # it exists; no links on this file system; no relative path between Windows' drives
+        return False
+    return True
+
+
+def _place(source: str, target: str) -> str:
+    """Give a file a second place, by a hard link or as a copy; a file that is there stays."""
+    if not os.path.exists(target):
+        try:
+            os.link(source, target)
+        except OSError:
+            part = f"{target}.{os.getpid()}.part"
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+    return target
+
+
+def make_masks(
+    plan: Plan, *, workers: int, progress: Callable[[int, int], object]
+) -> tuple[int, int, tuple[Fault, ...]]:
+    """Make the masks that do not exist.
+
+    Args:
+        plan: what to make.
+        workers: number of processes; 0 works in this one.
+        progress: called at the start and after each mask with the number done and the number of all.
+
+    Returns:
+        How many were made, how many existed, and the raw files that cannot be used.
+
+    Raises:
+        DataError: a mask cannot be written, or a process was killed.
+    """
+    waiting = [job for job in plan.jobs if not job.mask.exists()]
+    existed = len(plan.jobs) - len(waiting)
+    for folder in {job.mask.parent for job in waiting}:
+        folder.mkdir(parents=True, exist_ok=True)
+    progress(existed, len(plan.jobs))
+    faults = list(plan.faults)
+    try:
+        with _mapped(partial(_make, classes=plan.classes), waiting, workers) as results:
+            for done, (job, reason) in enumerate(zip(waiting, results, strict=True), start=existed + 1):
+                if reason is not None:
+                    faults.append((job.source, reason))
+                progress(done, len(plan.jobs))
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process was killed, perhaps for want of memory",
+            remedy="run again with fewer workers: what is made is kept",
+        ) from error
+    return len(waiting) + len(plan.faults) - len(faults), existed, tuple(faults)
+
+
+@contextmanager
+def _mapped(function: Callable[[Job], str | None], jobs: list[Job], workers: int) -> Iterator[Iterator[str | None]]:
+    if not workers or not jobs:
+        yield map(function, jobs)
+        return
+    # Spawned, not forked: a fork would take over the locks of the threads of this process.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
+    try:
+        yield pool.map(function, jobs, chunksize=_CHUNK)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Let the parent process alone answer to Ctrl-C; the masks in hand are finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _make(job: Job, classes: int) -> str | None:
+    """Make one mask; return why it cannot be made."""
+    try:
+        mask_HW = job.paint()
+    except DataError as error:
+        return str(error).splitlines()[0]
+    values = np.flatnonzero(np.bincount(mask_HW.ravel(), minlength=256))
+    wrong = [int(value) for value in values if value >= classes and value != IGNORE]
+    if wrong:
+        return f"mask values {wrong[:8]} are no class"
+    try:
+        _write(mask_HW, job.mask)
+    except OSError as error:
+        raise DataError(
+            f"cannot write a mask ({error.strerror or error})",
+            where=job.mask,
+            remedy="free space or choose another output folder, and run again: what is made is kept",
+        ) from error
+    return None
+
+
+def _write(mask_HW: NDArray[np.uint8], path: Path) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(mask_HW).save(part, format="PNG")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
