@@ -45,6 +45,12 @@ def published_splits() -> Path:
 
 
 @pytest.fixture(scope="session")
+def published_reference() -> Path:
+    """Return the settings and curves of the published runs: `published_runs.csv`, `published_curves.csv`."""
+    return _shared("reference")
+
+
+@pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data set of drawn scenes of 64x64: 4 labeled, 6 unlabeled, 2 val; an epoch at batch 2 is 3 steps."""
     root = tmp_path_factory.mktemp("tiny") / "scenes"

@@ -10,10 +10,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiseg.config import FREE_ON_RESUME, Config, config_parser, load_recipe, make_config, shipped_recipes, to_dict
+from semiseg.config import FREE_ON_RESUME, Config, config_parser, make_config, to_dict
 from semiseg.errors import ConfigError, ModelError
 from semiseg.methods import find_method
 from semiseg.models import build_segmenter
+from semiseg.recipes import load_recipe, shipped_recipes
 
 
 def recipe(folder: Path, text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from semiseg.config import FREE_ON_RESUME, Config, load_recipe, make_config, shipped_recipes, to_dict
+from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
 from semiseg.data import (
     DataConfig,
     Dataset,
@@ -21,7 +21,7 @@ from semiseg.data import (
 )
 from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
-from semiseg.engine.distributed import Processes, choose_device, join_processes
+from semiseg.engine.distributed import Processes, choose_device, join_processes, share_batch_norm
 from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.precision import Precision, uses_bf16
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
@@ -30,6 +30,8 @@ from semiseg.engine.training import Task, TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.methods import MethodSettings, find_method
 from semiseg.models import ModelCard, Segmenter, build_segmenter, find_model, load_model
+from semiseg.published import published_curve
+from semiseg.recipes import is_recipe, load_recipe
 from semiseg.reporting import report
 
 
@@ -51,7 +53,7 @@ def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
     Raises:
         ConfigError: an unknown recipe or key, or a value of the wrong kind.
     """
-    is_folder = recipe not in shipped_recipes() and Path(recipe).is_dir()
+    is_folder = not is_recipe(recipe) and Path(recipe).is_dir()
     settings = load_recipe("default" if is_folder else recipe)
     folder = ["--data.root", recipe] if is_folder else []
     return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
@@ -68,12 +70,15 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         SemisegError: bad settings, data or weights, or a run directory that cannot be used.
     """
     run = RunDirectory(Path(config.run.folder) / run_name(config))
+    if config.published:
+        published_curve(config.published)
     with join_processes(config.device) as processes:
         division = divide(config, processes)
         dataset = load_dataset(config.data)
         if processes.is_main:
             check_dataset(dataset, config.data.max_pixels, unlabeled=division.unlabeled > 0)
         student = build_segmenter(config.model, dataset.spec.num_classes, seed=config.seed)
+        student = share_batch_norm(student, processes)
         _check_crop(config, student)
         if processes.is_main:
             plain = to_dict(config)
@@ -89,8 +94,11 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
 
 def run_name(config: Config) -> str:
     """Return the name of the run's directory: as configured, or recipe, method, split and seed."""
-    parts = [config.recipe, config.method, Path(config.data.split).name if config.data.split else None]
-    return config.run.name or "-".join(part for part in (*parts, f"seed{config.seed}") if part)
+    recipe = config.recipe.replace("/", "-")
+    split = Path(config.data.split).name if config.data.split else None
+    # The name of a composed recipe says method and split already.
+    parts = [part for part in (config.method, split) if part and part not in recipe.split("-")]
+    return config.run.name or "-".join((recipe, *parts, f"seed{config.seed}"))
 
 
 def divide(config: Config, processes: Processes) -> Division:
@@ -176,6 +184,7 @@ def _task(
         bf16=bf16,
         directory=run,
         processes=processes,
+        published=published_curve(config.published) if config.published else None,
         introduction=_introduction(config, run, dataset, division, bf16, processes),
         report=report,
     )

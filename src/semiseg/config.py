@@ -1,4 +1,4 @@
-"""The whole configuration of a run, and how recipes and overrides become one."""
+"""The whole configuration of a run, and how a recipe's settings and overrides become one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -15,7 +13,6 @@ import jsonargparse
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import DataConfig
-from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.evaluation import EvaluationConfig
 from semiseg.engine.precision import Precision
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
@@ -26,7 +23,7 @@ from semiseg.models import ModelConfig
 # Field docstrings are the help of the command line.
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-FREE_ON_RESUME = {"data.workers", "device", "run.folder", "evaluation.batch"}
+FREE_ON_RESUME = {"data.workers", "device", "run.folder", "evaluation.batch", "data.splits", "published"}
 """Keys that a resumed run may change, as they do not change its result."""
 
 
@@ -46,6 +43,8 @@ class Config:
 
     recipe: str = "default"
     """Name of the recipe that this configuration began as; it has no other effect."""
+    published: str | None = None
+    """Name of a published run of UniMatch V2 whose figures are shown beside ours; recipes of published runs set it."""
     method: str = "unimatch_v2"
     """How to learn: supervised, fixmatch, unimatch_v2."""
     seed: int = 0
@@ -202,26 +201,3 @@ def refuse_unknown(settings: Mapping[str, Any], kind: Any, where: object, prefix
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{prefix}{key} is not a mapping", where=where, remedy="indent its keys below it")
             refuse_unknown(value, hints[key], where, f"{prefix}{key}.")
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Return the recipes that ship with the package, by name."""
-    folder = Path(str(resources.files("semiseg") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def load_recipe(name: str) -> dict[str, Any]:
-    """Return the settings of a recipe as text, by its name or by the path of a YAML file; `make_config` reads them.
-
-    Raises:
-        ConfigError: there is none of that name, or the file is not a YAML mapping.
-    """
-    recipes = shipped_recipes()
-    path = recipes.get(name, Path(name))
-    if not path.is_file():
-        raise ConfigError(
-            f"no recipe {name!r}{closest(name, recipes)}",
-            expected="one of " + ", ".join(recipes) + ", or a YAML file",
-            remedy="see `semiseg recipes`",
-        )
-    return {"recipe": path.stem, **read_yaml(path, ConfigError)}

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from semiseg.engine.progress import Progress, duration
+from semiseg.engine.progress import Progress, against_published, duration
+from semiseg.published import PublishedCurve
 
 
 class Clock:
@@ -83,6 +84,20 @@ def test_the_verdict_names_every_model_and_the_best(clock: Clock) -> None:
     progress = Progress(steps=20, per_epoch=10, images=8, done=0)
     line = progress.verdict(10, {"student": 0.5, "teacher": 0.61239}, 0.7)
     assert line == "epoch 1/2  step 10/20  mIoU student 50.00%, teacher 61.24% (best 70.00%)"
+
+
+CURVE = PublishedCurve(run="table01", values={"teacher": (0.5, 0.7), "student": (0.4, 0.6)})
+
+
+def test_the_distance_from_a_published_run_is_said_in_points() -> None:
+    line = against_published(CURVE, 1.5, {"student": 0.1, "teacher": 0.5734})
+    assert line == "published table01 at epoch 1.5: teacher 60.00%, ours 57.34% (-2.66 points)"
+    assert "(+10.00 points)" in against_published(CURVE, 2, {"teacher": 0.8})
+
+
+def test_where_there_is_nothing_to_compare_with_it_is_said() -> None:
+    assert "no figure at epoch 0.5, only from 1 to 2" in against_published(CURVE, 0.5, {"teacher": 0.5})
+    assert "no teacher here" in against_published(CURVE, 1, {"student": 0.5})
 
 
 def test_an_epoch_begins_with_its_first_step(clock: Clock) -> None:

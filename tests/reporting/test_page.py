@@ -191,3 +191,13 @@ def test_classes_are_listed_in_the_order_of_their_ids(finished_run: Path) -> Non
         "1,1,teacher/iou/<b>water</b>,0.5\n1,1,teacher/iou/field,0.5\n1,1,teacher/iou/other,0.5\n"
     )
     assert read_run(finished_run).classes() == ("field", "<b>water</b>", "other")
+
+
+def test_the_published_curve_is_drawn_under_the_runs_own(finished_run: Path) -> None:
+    without = report(finished_run).read_text()
+    assert "published teacher" not in without
+    config = (finished_run / "config.yaml").read_text()
+    (finished_run / "config.yaml").write_text(f"published: table01-pascal_unimatch_v2_92labels_dinov2_base\n{config}")
+    assert "published teacher" in report(finished_run).read_text()
+    (finished_run / "config.yaml").write_text(f"published: of a later version\n{config}")
+    assert "published teacher" not in report(finished_run).read_text()

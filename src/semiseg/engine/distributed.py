@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from semiseg.errors import ConfigError
+from semiseg.models import Segmenter
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,22 @@ def join_processes(device: str) -> Iterator[Processes]:
     finally:
         if count > 1:
             dist.destroy_process_group()
+
+
+def share_batch_norm(model: Segmenter, processes: Processes) -> Segmenter:
+    """Let batch norm, where a model has it, take its statistics over the samples of all processes, as published.
+
+    Raises:
+        ConfigError: torch can do that on GPUs only.
+    """
+    has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    if processes.count == 1 or not has_batch_norm:
+        return model
+    if processes.device.type == "cpu":
+        raise ConfigError(
+            f"{model.config.encoder} has batch norm, which {processes.count} processes cannot share on a CPU",
+            where="model.encoder",
+            remedy="train in one process, on GPUs, or with an encoder without batch norm",
+        )
+    shared: Segmenter = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return shared

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from semiseg.published import PublishedCurve
+
 
 class Progress:
     """Measures the pace of a run. Pauses (evaluations) count for the time left, not for images per second."""
@@ -69,6 +71,26 @@ class Progress:
     def _left(self, step: int) -> float:
         elapsed = time.monotonic() - self._began
         return elapsed / max(step - self._first, 1) * (self.steps - step)
+
+
+def against_published(curve: PublishedCurve, epoch: float, miou: Mapping[str, float]) -> str:
+    """Return the line that says how far a run is from a published one after the same number of epochs.
+
+    Args:
+        curve: the published run.
+        epoch: epochs done.
+        miou: ours, by model; compared is the model that the published run was judged by.
+    """
+    ours, theirs = miou.get(curve.judged), curve.at(curve.judged, epoch)
+    if ours is None:
+        return f"published {curve.run}: no {curve.judged} here to compare its {curve.judged} with"
+    if theirs is None:
+        epochs = len(curve.values[curve.judged])
+        return f"published {curve.run}: no figure at epoch {epoch:.4g}, only from 1 to {epochs}"
+    return (
+        f"published {curve.run} at epoch {epoch:.4g}: {curve.judged} {theirs:.2%}, ours {ours:.2%} "
+        f"({100 * (ours - theirs):+.2f} points)"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from semiseg.engine.rundir import RunDirectory
+from semiseg.published import PublishedCurve
 
 _HEADER = ("step", "epoch", "name", "value")
 
@@ -38,6 +39,7 @@ class RunLog:
         self._status_shown = False
         if not active:
             return
+        self._tensorboard = directory.tensorboard
         self._text = directory.log.open("a", encoding="utf-8")
         if resumed_step is not None:
             rewind(directory.metrics, resumed_step)
@@ -99,6 +101,16 @@ class RunLog:
             self._rows.writerow((step, f"{epoch:.4f}", name, repr(float(value))))
             self._board.add_scalar(name, value, step)
         self._table.flush()
+
+    def published(self, curve: PublishedCurve, steps_per_epoch: int) -> None:
+        """Give TensorBoard a published run as a run of its own, whose curves lie under ours in the same charts."""
+        folder = self._tensorboard / "published" if self.active else None
+        if folder is None or folder.exists():
+            return
+        with SummaryWriter(str(folder)) as board:
+            for model in curve.values:
+                for epoch, value in curve.points(model):
+                    board.add_scalar(f"{model}/miou", value, round(epoch * steps_per_epoch))
 
     def _clear_status(self) -> None:
         if self._status_shown:

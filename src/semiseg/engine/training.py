@@ -28,13 +28,14 @@ from semiseg.engine.gallery import draw_samples
 from semiseg.engine.meter import Meter
 from semiseg.engine.pictures import save_picture
 from semiseg.engine.precision import autocast
-from semiseg.engine.progress import Progress
+from semiseg.engine.progress import Progress, against_published
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.runlog import RunLog
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, set_lr
 from semiseg.errors import RunError
 from semiseg.methods import Method, ema_decay, make_teacher, update_teacher
 from semiseg.models import ModelCard, Segmenter, save_model
+from semiseg.published import PublishedCurve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Task:
         bf16: whether models run in bf16.
         directory: the run.
         processes: this process among the others.
+        published: the published run whose figures are shown beside ours, or None.
         introduction: lines to say first.
         report: called by the main process with the run directory after each evaluation and at the end.
     """
@@ -74,6 +76,7 @@ class Task:
     bf16: bool
     directory: RunDirectory
     processes: Processes
+    published: PublishedCurve | None = None
     introduction: tuple[str, ...] = ()
     report: Callable[[Path], object] = lambda run: None
 
@@ -125,6 +128,8 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     with RunLog(task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None) as log:
         for note in notes:
             log.say(note)
+        if task.published:
+            log.published(task.published, per_epoch)
         while state.step < steps:
             set_lr(state.optimizer, lr_factor(state.step, steps))
             state.meter.add(_backward(task, wrapped, state.teacher, _next_chunks(task, batches)))
@@ -218,7 +223,10 @@ def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> Non
         unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
         sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.threshold)
         save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
-    log.say(progress.verdict(state.step, {name: result.miou for name, result in found.items()}, state.best))
+    miou = {name: result.miou for name, result in found.items()}
+    log.say(progress.verdict(state.step, miou, state.best))
+    if task.published:
+        log.say(against_published(task.published, progress.epoch(state.step), miou))
     state.student.train()
 
 

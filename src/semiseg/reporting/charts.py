@@ -23,6 +23,8 @@ class Line:
     """As the legend calls it."""
     points: Sequence[tuple[float, float]]
     """(x, y), ascending in x, all finite."""
+    reference: bool = False
+    """Whether it is someone else's, to compare with: drawn dashed and without dots."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _axes(frame: _Frame, x_name: str, show: Callable[[float], str]) -> str:
 
 
 def _curve(line: Line, index: int, frame: _Frame, show: Callable[[float], str]) -> str:
+    if line.reference:
+        return f'<polyline class="line reference" points="{frame.path(line.points)}"/>'
     if len(line.points) > _MOST_POINTS:
         means, band = _grouped(line.points)
         return (
@@ -167,7 +171,7 @@ def _mark(frame: _Frame, mark: tuple[float, float, str] | None) -> str:
 def _key(lines: Sequence[Line], show: Callable[[float], str]) -> str:
     """Name the lines, each with its latest value."""
     entries = (
-        f'<span class="key"><i class="s{index}"></i>{escape(line.name)} '
+        f'<span class="key"><i class="{"reference" if line.reference else f"s{index}"}"></i>{escape(line.name)} '
         f"<b>{escape(show(line.points[-1][1]))}</b></span>"
         for index, line in enumerate(lines, start=1)
     )

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from semiseg.data.palette import Colour
+from semiseg.published import published_curve, published_runs
 from semiseg.reporting.charts import Line, line_chart
 from semiseg.reporting.record import RunRecord, Score
 
@@ -26,6 +27,7 @@ _ROWS_IN_SIGHT = 25
 
 _FACTS: tuple[tuple[str, str], ...] = (
     ("Recipe", "recipe"),
+    ("Published run", "published"),
     ("Method", "method"),
     ("Data", "data.root"),
     ("Split", "data.split"),
@@ -152,7 +154,7 @@ def curves(record: RunRecord) -> str:
     drawn = (
         line_chart(
             "mIoU",
-            [_line(record, model, f"{model}/miou", epochs=True) for model in record.models()],
+            [*(_line(record, model, f"{model}/miou", epochs=True) for model in record.models()), *_published(record)],
             x_name="epoch",
             show=_points,
             mark=mark,
@@ -177,6 +179,15 @@ def curves(record: RunRecord) -> str:
         line_chart("Learning rate", [_line(record, "rate", "train/lr")], x_name="step", show=_plain),
     )
     return f'<h2>How it went</h2><div class="charts">{"".join(drawn)}</div>' if any(drawn) else ""
+
+
+def _published(record: RunRecord) -> list[Line]:
+    """Return the curve of the published run that this one follows, of the model that it was judged by."""
+    name = record.setting("published")
+    if name is None or name not in published_runs():
+        return []
+    curve = published_curve(name)
+    return [Line(name=f"published {curve.judged}", points=curve.points(curve.judged), reference=True)]
 
 
 def _line(record: RunRecord, label: str, name: str, *, epochs: bool = False) -> Line:
