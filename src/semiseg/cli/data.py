@@ -1,0 +1,71 @@
+"""The verb data and what follows it: prepare, split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from semiseg.cli.options import Parser, write_json
+from semiseg.errors import ConfigError, closest
+
+_USAGE = """semiseg data: make training masks of the original releases, and new splits
+
+  semiseg data prepare NAME --raw DIR --out DIR   masks of pascal, cityscapes, ade20k or coco (docs/datasets.md)
+  semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
+
+Each has -h, and --json FILE writes its result for scripts."""
+
+
+def data_verb(words: list[str]) -> None:
+    """Make training masks of original releases, and new splits."""
+    if not words or words[0] in ("-h", "--help"):
+        print(_USAGE)
+        return
+    if words[0] not in _VERBS:
+        raise ConfigError(f"unknown verb data {words[0]!r}{closest(words[0], _VERBS)}", remedy="see `semiseg data -h`")
+    _VERBS[words[0]](words[1:])
+
+
+def _prepare(words: list[str]) -> None:
+    from semiseg.data.prepare import DATASETS, prepare
+
+    parser = Parser("data prepare", "Make training masks of an original release; finished ones are kept.")
+    parser.add_argument("dataset", choices=sorted(DATASETS))
+    parser.add_argument("--raw", type=Path, required=True, help="the unpacked original release")
+    parser.add_argument("--out", type=Path, required=True, help="the data folder to make")
+    parser.add_argument("--workers", type=int, help="processes; default: by the number of cores, at most 8")
+    options = parser.parse_args(words)
+    prepared = prepare(options.dataset, options.raw, options.out, workers=options.workers)
+    print(prepared.summary())
+    write_json(options.json, prepared.facts())
+
+
+def _split(words: list[str]) -> None:
+    from semiseg.data.splitting import split_dataset
+
+    parser = Parser("data split", "Choose labeled images so that every class is among them, and write the lists.")
+    parser.add_argument("root", type=Path, help="the data folder")
+    parser.add_argument("--labeled", type=int, required=True, help="number of labeled images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", help="folder of the lists below splits/; default: the number of images")
+    parser.add_argument("--data.spec", dest="spec", help="name of a data set the package knows")
+    parser.add_argument("--data.splits", dest="splits", help="folder of published lists; default: downloaded")
+    options = parser.parse_args(words)
+    name = options.name or str(options.labeled)
+    summary = split_dataset(
+        options.root, options.labeled, seed=options.seed, name=name, spec=options.spec, splits=options.splits
+    )
+    print(f"{summary.labeled:,} labeled, {summary.unlabeled:,} unlabeled, {summary.val:,} val: {summary.folder}")
+    print(f"classes among the labeled: {', '.join(summary.covered)}")
+    for what, classes in (("in no training mask", summary.absent), ("too few labeled images for", summary.missed)):
+        if classes:
+            print(f"{what}: {', '.join(classes)}")
+    if summary.val_list:
+        print(f"no val images were named: a held-out part is listed in {summary.val_list}")
+    print(f"train with it: semiseg train {options.root} --data.split {name}")
+    val_list = str(summary.val_list) if summary.val_list else None
+    write_json(options.json, {**asdict(summary), "folder": str(summary.folder), "val_list": val_list})
+
+
+_VERBS: dict[str, Callable[[list[str]], None]] = {"prepare": _prepare, "split": _split}

@@ -1,0 +1,98 @@
+"""The verbs of a finished run and its model: evaluate, predict, report, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semiseg.cli.options import Parser, write_json
+from semiseg.errors import ConfigError, DataError
+
+
+def evaluate_verb(words: list[str]) -> None:
+    """Evaluate a saved model."""
+    from semiseg.api import evaluate
+    from semiseg.data import DataConfig
+
+    parser = Parser("evaluate", "Evaluate a saved model as training does.")
+    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("--data.root", dest="root", help="data folder; default: that of the model's run")
+    parser.add_argument("--data.spec", dest="spec", help="name of a data set the package knows")
+    parser.add_argument("--data.val", dest="val", help="list of images and masks")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--protocol", choices=("original", "sliding"), help="default: as in training")
+    options = parser.parse_args(words)
+    data = DataConfig(root=options.root, spec=options.spec, val=options.val) if options.root else None
+    if data is None and (options.spec or options.val):
+        raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
+    found = evaluate(options.model, data, device=options.device, precision=options.precision, protocol=options.protocol)
+    width = max(len(name) for name in found.classes)
+    for name, iou in zip(found.classes, found.iou_K, strict=True):
+        print(f"{name:{width}}  {iou:7.2%}")
+    print(f"{'mIoU':{width}}  {found.miou:7.2%}")
+    iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
+    write_json(options.json, {"miou": found.miou, "iou": iou, "confusion": found.confusion_KK.tolist()})
+
+
+def predict_verb(words: list[str]) -> None:
+    """Write masks for images."""
+    from semiseg.prediction import predict
+
+    parser = Parser("predict", "Write a mask for each image; finished ones are skipped, so it can be interrupted.")
+    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("images", type=Path, help="an image or a folder of images")
+    parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
+    parser.add_argument("--overlays", action="store_true", help="also write the image tinted with its mask")
+    parser.add_argument("--overwrite", action="store_true", help="write masks again that exist")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options = parser.parse_args(words)
+    summary = predict(
+        options.model,
+        options.images,
+        options.out,
+        overlays=options.overlays,
+        overwrite=options.overwrite,
+        device=options.device,
+    )
+    print(f"{summary.images} masks written to {options.out}, {summary.images_per_second:.2f} images/s", end="")
+    print(f"; {summary.skipped} existed" if summary.skipped else "")
+    unreadable = {str(path): reason for path, reason in summary.unreadable}
+    facts = {"images": summary.images, "skipped": summary.skipped, "seconds": summary.seconds}
+    write_json(options.json, {**facts, "unreadable": unreadable})
+    if unreadable:
+        raise DataError(
+            f"{len(unreadable)} images could not be read; the masks of all others are written",
+            where="\n            ".join(f"{path}: {reason}" for path, reason in unreadable.items()),
+            remedy="replace these files and run the same command again",
+        )
+
+
+def report_verb(words: list[str]) -> None:
+    """Write the report of a run."""
+    from semiseg.reporting import report
+
+    parser = Parser("report", "Write the report of a run.")
+    parser.add_argument("run", type=Path, help="a run directory")
+    options = parser.parse_args(words)
+    page = report(options.run)
+    print(page)
+    write_json(options.json, {"report": str(page)})
+
+
+def convert_verb(words: list[str]) -> None:
+    """Turn a published checkpoint into a model, or back."""
+    from semiseg.conversion import convert
+
+    parser = Parser("convert", "Turn a checkpoint of the published UniMatch V2 into a model directory, or back.")
+    parser.add_argument("source", type=Path, help="a published .pth, or a model directory or run")
+    parser.add_argument("out", type=Path, help="the model directory to write, or a .pth for the published layout")
+    parser.add_argument("--data.spec", dest="spec", help="data set that names the classes; default: by their number")
+    parser.add_argument("--frames", type=int, choices=(1, 2), help="2 for change detection; default: by the data set")
+    parser.add_argument("--part", choices=("teacher", "student"), help="default: the teacher where there is one")
+    options = parser.parse_args(words)
+    converted = convert(options.source, options.out, spec=options.spec, frames=options.frames, part=options.part)
+    print(converted)
+    facts = {"out": str(converted.path), "part": converted.part, "encoder": converted.encoder}
+    write_json(
+        options.json, facts | {"classes": converted.classes, "frames": converted.frames, "notes": converted.notes}
+    )

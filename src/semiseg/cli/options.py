@@ -1,0 +1,54 @@
+"""What the verbs share: a parser that raises our errors, and results as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semiseg.errors import ConfigError
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises our error instead of exiting, and takes no abbreviations."""
+
+    def __init__(self, verb: str, description: str, **options: Any) -> None:
+        super().__init__(prog=f"semiseg {verb}", description=description, allow_abbrev=False, **options)
+        self.add_argument("--json", type=_json_file, metavar="FILE", help="also write the result as JSON")
+
+    def error(self, message: str) -> Any:
+        """Raise our error."""
+        raise ConfigError(message, remedy=f"see `{self.prog} -h`")
+
+
+def _json_file(name: str) -> Path:
+    """Refuse a folder now, not after hours of training."""
+    if Path(name).is_dir():
+        raise argparse.ArgumentTypeError(f"{name} is a folder")
+    return Path(name)
+
+
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
+    """Write a result where `--json` was given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def take_recipe(words: list[str]) -> str:
+    """Take the recipe off the front of a command's words; `default` where none is named."""
+    return words.pop(0) if words and not words[0].startswith("-") else "default"
+
+
+def refuse_stray(overrides: Sequence[str], verb: str) -> None:
+    """Refuse a word that stands where only settings may follow.
+
+    Raises:
+        ConfigError: the first word of the overrides is no option.
+    """
+    if overrides and not overrides[0].startswith("-"):
+        raise ConfigError(
+            f"{overrides[0]!r} after an option", expected="the recipe first", remedy=f"see `semiseg {verb} -h`"
+        )

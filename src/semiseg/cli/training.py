@@ -1,0 +1,77 @@
+"""The verbs that make a run: demo, train, slurm, and doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
+
+
+def demo_verb(words: list[str]) -> None:
+    """Show the method on drawn scenes."""
+    from semiseg.quickstart import demo
+
+    parser = Parser("demo", "Labeled-only, FixMatch and UniMatch V2 on drawn scenes, side by side.")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where everything goes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="remove an earlier demo at the same place first")
+    options = parser.parse_args(words)
+    summary = demo(options.out, seed=options.seed, fresh=options.fresh)
+    write_json(options.json, summary)
+
+
+def train_verb(words: list[str]) -> None:
+    """Train a model."""
+    from semiseg.api import recipe_config, train
+    from semiseg.config import config_parser
+
+    parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
+    parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume] [--json FILE] [--key value ...]"
+    parser.add_argument("--resume", action="store_true", help="continue the run of this name")
+    if "-h" in words or "--help" in words:
+        print(parser.format_help(), config_parser().format_help().split("\n\n", 1)[1], sep="\n")
+        return
+    recipe = take_recipe(words)
+    known, overrides = parser.parse_known_args(words)
+    refuse_stray(overrides, "train")
+    run = train(recipe_config(recipe, overrides), resume=known.resume)
+    best = run.result.best
+    print(f"done: best mIoU {best:.2%} at step {run.result.best_step}" if best is not None else "done: not evaluated")
+    print(f"model:  {run.path / 'model'}\nreport: {run.path / 'report.html'}")
+    write_json(
+        known.json, {"run": str(run.path), "best_miou": best, "steps": run.result.steps, "seconds": run.result.seconds}
+    )
+
+
+def slurm_verb(words: list[str]) -> None:
+    """Write a submit script."""
+    from semiseg.slurm import write_slurm
+
+    parser = Parser("slurm", "Write a submit script for a Slurm cluster; settings follow as for train.")
+    parser.usage = "semiseg slurm RECIPE [--nodes N] [--gpus M] [--sbatch=OPTION ...] [--out FILE] [--key value ...]"
+    parser.add_argument("--nodes", type=int, default=1, help="number of nodes")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs, and processes, on each node")
+    parser.add_argument(
+        "--sbatch", action="append", default=[], help="one more option, such as --sbatch=--time=24:00:00"
+    )
+    parser.add_argument("--out", type=Path, help="the script; default: the run's name with .sbatch")
+    if "-h" in words or "--help" in words:
+        print(parser.format_help())
+        return
+    recipe = take_recipe(words)
+    known, overrides = parser.parse_known_args(words)
+    refuse_stray(overrides, "slurm")
+    script = write_slurm(recipe, overrides, nodes=known.nodes, gpus=known.gpus, options=known.sbatch, out=known.out)
+    print(f"sbatch {script}")
+    write_json(known.json, {"script": str(script)})
+
+
+def doctor_verb(words: list[str]) -> None:
+    """Say what this machine can do."""
+    from semiseg.machine import doctor
+
+    options = Parser("doctor", "Say what this machine can do.").parse_args(words)
+    facts = doctor()
+    for name, value in facts.items():
+        print(f"{name:12}  {value}")
+    write_json(options.json, facts)

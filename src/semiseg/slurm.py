@@ -1,0 +1,116 @@
+"""A submit script for a Slurm cluster: one or many nodes, back into the queue at the time limit, resumed there."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+import torch
+
+from semiseg.api import divide, recipe_config, run_name
+from semiseg.engine.distributed import Processes
+from semiseg.errors import ConfigError, RunError
+
+_SCRIPT = Template("""\
+#!/bin/bash
+# $name on $nodes node(s) with $gpus GPU(s) each. Submit it with sbatch from the directory that holds the runs; the same
+# command, after whatever ended the job, goes on from the newest checkpoint.
+#SBATCH --job-name=$name
+#SBATCH --nodes=$nodes
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=$gpus
+#SBATCH --output=%x-%j.out
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+$options
+set -euo pipefail
+
+# Two minutes before the time limit the job puts itself back into the queue.
+back_into_the_queue() {
+    scontrol requeue "$$SLURM_JOB_ID"
+    wait
+}
+trap back_into_the_queue USR1
+
+resume=()
+if [ -f $config ]; then
+    resume=(--resume)
+fi
+first_node=$$(scontrol show hostnames "$$SLURM_JOB_NODELIST" | head -n 1)
+
+# One launcher on each node; they meet at the first one, at a port of the job's own.
+srun $python -m torch.distributed.run --nnodes $nodes --nproc-per-node $gpus --rdzv-backend c10d \\
+    --rdzv-id "$$SLURM_JOB_ID" --rdzv-endpoint "$$first_node:$$((20000 + SLURM_JOB_ID % 20000))" \\
+    -m semiseg train $words "$${resume[@]}" &
+wait $$!
+""")
+
+
+def slurm_script(
+    recipe: str, overrides: Sequence[str] = (), *, nodes: int = 1, gpus: int = 1, options: Sequence[str] = ()
+) -> str:
+    """Return a bash script for sbatch that trains a recipe and survives its time limit and its node.
+
+    What can be checked here is checked here, and not after hours in a queue: the recipe, every setting, and that the
+    global batch divides among the processes.
+
+    Args:
+        recipe: as `semiseg train` takes it.
+        overrides: settings, as on the command line.
+        nodes: number of nodes.
+        gpus: GPUs, and processes, on each node.
+        options: more for sbatch, for example `--partition=gpu` or `--time=24:00:00`.
+
+    Raises:
+        ConfigError: a recipe or setting that cannot run, or a batch that does not divide.
+    """
+    for name, count in (("nodes", nodes), ("gpus", gpus)):
+        if count < 1:
+            raise ConfigError(f"{name} is {count}", expected="1 or more", remedy=f"correct --{name}")
+    for option in options:
+        if not option.startswith("-") or "\n" in option:
+            raise ConfigError(
+                f"{option!r} is no option of sbatch", expected="--NAME=VALUE", remedy="pass --sbatch=--partition=gpu"
+            )
+    config = recipe_config(recipe, list(overrides))
+    divide(config, Processes(0, nodes * gpus, torch.device("cuda")))
+    # The name is written down, so that a job that was put back finds its run again.
+    name = run_name(config)
+    words = [recipe, *overrides] if config.run.name else [recipe, *overrides, "--run.name", name]
+    return _SCRIPT.substitute(
+        name=shlex.quote(name),
+        nodes=nodes,
+        gpus=gpus,
+        options="\n".join(f"#SBATCH {option}" for option in options),
+        config=shlex.quote(str(Path(config.run.folder) / name / "config.yaml")),
+        python=shlex.quote(sys.executable),
+        words=shlex.join(words),
+    ).replace("\n\n\n", "\n\n")
+
+
+def write_slurm(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    nodes: int = 1,
+    gpus: int = 1,
+    options: Sequence[str] = (),
+    out: Path | None = None,
+) -> Path:
+    """Write the script of `slurm_script` to `out`, by default `NAME.sbatch` here, and return its path.
+
+    Raises:
+        ConfigError: as `slurm_script`.
+        RunError: the file exists with another content.
+    """
+    script = slurm_script(recipe, overrides, nodes=nodes, gpus=gpus, options=options)
+    path = out or Path(f"{run_name(recipe_config(recipe, list(overrides)))}.sbatch")
+    if path.exists() and path.read_text(encoding="utf-8") != script:
+        raise RunError("the file exists and says something else", where=path, remedy="remove it, or pass --out FILE")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script, encoding="utf-8")
+    return path
