@@ -104,6 +104,20 @@ def test_change_detection_is_said_by_frames(tmp_path: Path) -> None:
     model, card = load_model(tmp_path / "model")
     assert (model.frames, card.frames, card.crop, len(converted.notes)) == (2, 2, 252, 1)
     assert "teacher: dinov2_small, change detection, 2 classes" in str(converted)
+    assert card.classes == ("unchanged", "changed")
+    assert "those of levir or whu" in converted.notes[0]
+
+
+@pytest.mark.parametrize("name", ["levir", "whu"])
+def test_a_data_set_of_pairs_says_that_there_are_two_frames(tmp_path: Path, name: str) -> None:
+    write_checkpoint(tmp_path / "best.pth", 2)
+    converted = convert(tmp_path / "best.pth", tmp_path / "model", spec=name)
+    card = read_card(tmp_path / "model")
+    assert (converted.frames, card.frames, card.crop, card.classes) == (2, 2, 252, ("unchanged", "changed"))
+    assert converted.notes == ()
+    with pytest.raises(ModelError, match=f"frames is 1, the data set {name} has 2"):
+        convert(tmp_path / "best.pth", tmp_path / "other", spec=name, frames=1)
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_does_not_fit_leaves_nothing(tmp_path: Path) -> None:

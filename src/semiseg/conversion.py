@@ -62,7 +62,8 @@ def convert(
         out: the model directory, new or empty; on the way back the new `.pth`.
         spec: name of the shipped data set whose classes, colours and protocol the model has. None: the only one with
             as many classes, else classes without names. For a checkpoint only, as are the next two.
-        frames: 2 for a checkpoint of change detection, which nothing in it tells. None: 1.
+        frames: 2 for a checkpoint of change detection, which nothing in it tells. None: those of the data set that is
+            named, else 1.
         part: the `teacher` or the `student`. None: the teacher where there is one.
 
     Raises:
@@ -70,7 +71,7 @@ def convert(
             that does not fit is named.
     """
     if not source.is_dir():
-        return _from_published(source, out, spec, 1 if frames is None else frames, part)
+        return _from_published(source, out, spec, frames, part)
     if (spec, frames, part) != (None, None, None):
         raise ModelError(
             "a model directory says its classes, frames and network itself",
@@ -80,19 +81,16 @@ def convert(
     return _to_published(source, out)
 
 
-def _from_published(source: Path, out: Path, spec_name: str | None, frames: int, part: Part | None) -> Converted:
+def _from_published(source: Path, out: Path, spec_name: str | None, frames: int | None, part: Part | None) -> Converted:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError("there is something already", where=out, remedy="name a new or an empty folder")
     named = _named_spec(spec_name) if spec_name else None
+    frames = frames if frames is not None else len(named.frames) if named else 1
     tensors, part = read_published(source, part)
     segmenter = build_published(tensors, frames, source)
-    spec, notes = (named, []) if named else _spec_of(segmenter.num_classes)
-    if spec.num_classes != segmenter.num_classes:
-        raise ModelError(
-            f"the checkpoint has {segmenter.num_classes} classes, the data set {spec.name} has {spec.num_classes}",
-            where=source,
-            remedy="name the data set that it was trained on, or none",
-        )
+    spec, notes = (named, []) if named else _spec_of(segmenter.num_classes, frames)
+    if named:
+        _refuse_other(named, segmenter.num_classes, frames, source)
     if segmenter.num_classes == 2 and frames == 1:
         notes = [*notes, "taken for segmentation; change detection has the same weights and needs frames 2"]
     card = ModelCard(
@@ -123,14 +121,31 @@ def _named_spec(name: str) -> DatasetSpec:
     return read_spec(specs[name])
 
 
-def _spec_of(num_classes: int) -> tuple[DatasetSpec, list[str]]:
-    """Return the only shipped data set of so many classes, else one without names, and a note on it."""
-    found = [spec for spec in map(read_spec, shipped_specs().values()) if spec.num_classes == num_classes]
-    if len(found) == 1:
-        return found[0], [f"the classes are those of {found[0].name}, the only known data set with {num_classes}"]
+def _refuse_other(spec: DatasetSpec, num_classes: int, frames: int, source: Path) -> None:
+    if spec.num_classes != num_classes:
+        raise ModelError(
+            f"the checkpoint has {num_classes} classes, the data set {spec.name} has {spec.num_classes}",
+            where=source,
+            remedy="name the data set that it was trained on, or none",
+        )
+    if len(spec.frames) != frames:
+        raise ModelError(
+            f"frames is {frames}, the data set {spec.name} has {len(spec.frames)}",
+            where=source,
+            remedy="leave frames out, or name another data set",
+        )
+
+
+def _spec_of(num_classes: int, frames: int) -> tuple[DatasetSpec, list[str]]:
+    """Return the shipped data set of so many classes and frames, else one without names, and a note on it."""
+    known = map(read_spec, shipped_specs().values())
+    found = [spec for spec in known if (spec.num_classes, len(spec.frames)) == (num_classes, frames)]
+    candidates = " or ".join(spec.name for spec in found) or "no data set that is known"
+    if len({spec.classes for spec in found}) == 1:
+        only = "data set" if len(found) == 1 else "data sets"
+        return found[0], [f"the classes are those of {candidates}, the only known {only} with {num_classes}"]
     classes = tuple(f"class_{index}" for index in range(num_classes))
     unnamed = DatasetSpec(name="unnamed", classes=classes, palette=default_palette(num_classes))
-    candidates = " or ".join(spec.name for spec in found) or "no data set that is known"
     return unnamed, [f"{num_classes} classes: {candidates}; they are called class_0, class_1 and so on"]
 
 

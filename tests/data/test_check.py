@@ -146,9 +146,63 @@ def test_the_size_cap_holds_for_every_file(dataset: Dataset) -> None:
     check_dataset(dataset, 48, unlabeled=True)
 
 
-def test_both_frames_of_a_pair_are_compared_with_the_mask(dataset: Dataset, tmp_path: Path) -> None:
-    Image.new("RGB", (9, 6)).save(tmp_path / "later.png")
-    sample = dataset.labeled[0]
-    pair = replace(sample, frames=(*sample.frames, tmp_path / "later.png"))
-    with pytest.raises(DataError, match=r"(?s)image of 9 x 6 and mask of 8 x 6.*later\.png"):
-        check_labeled([pair], dataset.spec, MAX_PIXELS)
+def test_the_values_of_the_files_are_those_that_the_dataset_names(dataset: Dataset) -> None:
+    spec = replace(dataset.spec, mask_values={0: 0, 255: 1})
+    Image.fromarray(np.array([[0, 255]] * 6, dtype=np.uint8).repeat(4, 1)).save(mask_of(dataset))
+    check_labeled(dataset.labeled[:1], spec, MAX_PIXELS)
+    with pytest.raises(DataError, match=r"(?s)mask values \[1\] are no class.*expected: 0, 255\n.*mask_values"):
+        check_labeled(dataset.labeled[1:2], spec, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("values", [{0: 0, 255: 1}, None])
+def test_a_second_class_that_would_be_ignored_is_no_slip_that_passes(
+    dataset: Dataset, values: dict[int, int] | None
+) -> None:
+    for sample in (*dataset.labeled, *dataset.val):
+        assert sample.mask
+        Image.fromarray(np.array([[0, 255]] * 6, dtype=np.uint8).repeat(4, 1)).save(sample.mask)
+    spoilt = replace(dataset, spec=replace(dataset.spec, mask_values=values))
+    if values:
+        check_dataset(spoilt, MAX_PIXELS, unlabeled=True)
+    else:
+        assert "write `mask_values: {0: 0, 255: 1}` in dataset.yaml" in fault(spoilt)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Dataset:
+    """Return five pairs of 8x6, three of them labeled, of which one is held out."""
+    for name in ("A", "B", "label"):
+        (tmp_path / name).mkdir()
+    for index in range(5):
+        for name in ("A", "B"):
+            Image.new("RGB", (8, 6)).save(tmp_path / f"{name}/{index}.png")
+    for index in range(3):
+        Image.fromarray(np.array([[0, 255]] * 6, dtype=np.uint8).repeat(4, 1)).save(tmp_path / f"label/{index}.png")
+    return load_dataset(DataConfig(root=str(tmp_path)))
+
+
+def test_sound_pairs_pass(pairs: Dataset) -> None:
+    check_dataset(pairs, MAX_PIXELS, unlabeled=True)
+
+
+@pytest.mark.parametrize("part", ["labeled", "unlabeled", "val"])
+def test_both_frames_of_a_pair_are_of_one_size(pairs: Dataset, part: str) -> None:
+    sample = getattr(pairs, part)[0]
+    Image.new("RGB", (8, 7)).save(sample.frames[1])
+    message = fault(pairs)
+    assert "images of 8 x 6 and 8 x 7 pixels" in message
+    assert f"{sample.frames[0]} and {sample.frames[1]}" in message
+
+
+@pytest.mark.parametrize("part", ["labeled", "val"])
+def test_a_pair_and_its_mask_are_of_one_size(pairs: Dataset, part: str) -> None:
+    sample = getattr(pairs, part)[0]
+    Image.new("L", (6, 8)).save(sample.mask)
+    assert "image of 8 x 6 and mask of 6 x 8 pixels" in fault(pairs)
+
+
+@pytest.mark.parametrize("part", ["labeled", "unlabeled", "val"])
+def test_a_damaged_second_frame_is_named(pairs: Dataset, part: str) -> None:
+    later = getattr(pairs, part)[0].frames[1]
+    later.write_bytes(b"<html>")
+    assert str(later) in fault(pairs)

@@ -397,6 +397,100 @@ def test_images_that_a_test_list_names_are_not_drawn(tmp_path: Path) -> None:
     assert sorted(ids(dataset.labeled) + ids(dataset.val)) == [f"{number:02}" for number in range(5, 10)]
 
 
+# Pairs
+
+
+def pairs_folder(tmp_path: Path, *, masks: int = 6, pairs: int = 10, yaml: str | None = None) -> Path:
+    """Return a folder of pairs `A/00.png` and `B/00.png` to 09.png, of which the first `masks` have a mask."""
+    root = tmp_path / "pairs"
+    touch(root, *(f"{folder}/{index:02}.png" for folder in ("A", "B") for index in range(pairs)))
+    touch(root, *(f"label/{index:02}.png" for index in range(masks)))
+    if yaml is not None:
+        (root / "dataset.yaml").write_text(yaml)
+    return root
+
+
+CHANGES = "classes: [same, new]\nframes: [A, B]\nmasks: label\n"
+
+
+@pytest.mark.parametrize("yaml", [None, CHANGES])
+def test_a_folder_of_pairs_is_a_data_set(tmp_path: Path, yaml: str | None) -> None:
+    root = pairs_folder(tmp_path, yaml=yaml)
+    dataset = load(root)
+    assert_apart(dataset)
+    assert counts(dataset) == (5, 4, 1)
+    assert dataset.spec.score == "changed_iou"
+    assert dataset.spec.mask_values == (None if yaml else {0: 0, 1: 1, 255: 1})
+    assert dataset.spec.name == "pairs"
+    for sample in (*dataset.labeled, *dataset.unlabeled, *dataset.val):
+        assert sample.frames == (root / "A" / sample.id, root / "B" / sample.id)
+        assert sample.mask in (None, root / "label" / sample.id)
+
+
+def test_images_beside_a_and_b_are_no_data_set_of_pairs(tmp_path: Path) -> None:
+    root = pairs_folder(tmp_path)
+    touch(root, "images/a.png")
+    with pytest.raises(DataError, match=r"(?s)no dataset\.yaml.*A/ and B/ with masks in label/"):
+        load(root)
+
+
+def test_a_number_of_pairs_is_drawn(tmp_path: Path) -> None:
+    assert counts(load(pairs_folder(tmp_path), split="2")) == (2, 7, 1)
+
+
+def test_pairs_of_train_and_val_are_kept_apart(tmp_path: Path) -> None:
+    for folder in ("A", "B", "label"):
+        touch(tmp_path, f"{folder}/train/x.png", f"{folder}/val/x.png")
+    touch(tmp_path, "A/train/y.png", "B/train/y.png")
+    dataset = load(tmp_path)
+    parts = dataset.labeled, dataset.unlabeled, dataset.val
+    assert [[sample.id for sample in part] for part in parts] == [["train/x.png"], ["train/y.png"], ["val/x.png"]]
+
+
+@pytest.mark.parametrize("missing", ["A/03.png", "B/03.png", "B/08.png"])
+def test_half_a_pair_is_named(tmp_path: Path, missing: str) -> None:
+    root = pairs_folder(tmp_path)
+    (root / missing).unlink()
+    with pytest.raises(DataError, match=rf"(?s)without .*{missing[2:4]}\.png.*remedy"):
+        load(root)
+
+
+def test_lists_name_pairs_of_which_unlabeled_ones_need_no_masks(tmp_path: Path) -> None:
+    root = pairs_folder(tmp_path)
+    listed(root, "splits/few/labeled.txt", "00.png", "A/01.png B/01.png label/01.png")
+    listed(root, "splits/few/unlabeled.txt", "08.png", "02.png")
+    listed(root, "splits/val.txt", "05.png")
+    dataset = load(root, split="few")
+    assert_apart(dataset)
+    assert (ids(dataset.labeled), ids(dataset.unlabeled), ids(dataset.val)) == (["00", "01"], ["08", "02"], ["05"])
+    (root / "splits/few/unlabeled.txt").unlink()
+    assert ids(load(root, split="few").unlabeled) == ["02", "03", "04", "06", "07", "08", "09"]
+
+
+def test_more_unlabeled_pairs_come_from_folders_anywhere(tmp_path: Path) -> None:
+    root = pairs_folder(tmp_path)
+    touch(tmp_path, "more/A/n/x.png", "more/B/n/x.jpg", "more/label/n/x.png")
+    added = load(root, unlabeled=str(tmp_path / "more")).unlabeled[-1]
+    frames = (tmp_path / "more/A/n/x.png", tmp_path / "more/B/n/x.jpg")
+    assert added == Sample(f"{tmp_path}/more/n/x.png", frames, None)
+    (tmp_path / "more/B/n/x.jpg").unlink()
+    with pytest.raises(DataError, match=r"(?s)without the other image.*more/A/n/x\.png"):
+        load(root, unlabeled=str(tmp_path / "more"))
+    with pytest.raises(DataError, match=r"(?s)no images found.*more/B/A.*--data\.unlabeled"):
+        load(root, unlabeled=str(tmp_path / "more/B"))
+
+
+@pytest.mark.parametrize("shared", ["A/05.png B/09.png", "A/09.png B/05.png"])
+def test_no_frame_of_a_pair_may_be_trained_and_evaluated_on(tmp_path: Path, shared: str) -> None:
+    root = pairs_folder(tmp_path, pairs=9)
+    touch(root, "A/09.png", "B/09.png")
+    listed(root, "splits/few/labeled.txt", "00.png")
+    listed(root, "splits/few/unlabeled.txt", shared)
+    listed(root, "splits/val.txt", "05.png")
+    with pytest.raises(DataError, match=r"(?s)1 images are both unlabeled and evaluated on.*0[59]\.png"):
+        load(root, split="few")
+
+
 # Val alone
 
 
@@ -437,10 +531,21 @@ def test_camvid_has_its_published_counts(camvid_root: Path, split: str, labeled:
         ("cityscapes", "all", 2975, 19998, 500),
         ("ade20k", "1_64", 316, 19894, 2000),
         ("ade20k", "all", 20210, 0, 2000),
+        ("levir", "5", 356, 6764, 2048),
+        ("levir", "10", 712, 6408, 2048),
+        ("levir", "20", 1424, 5696, 2048),
+        ("levir", "40", 2848, 4272, 2048),
+        ("levir", "all", 7120, 0, 2048),
+        ("levir", None, 7120, 0, 2048),
+        ("whu", "5", 297, 5650, 744),
+        ("whu", "10", 594, 5353, 744),
+        ("whu", "20", 1189, 4758, 744),
+        ("whu", "40", 2378, 3569, 744),
+        ("whu", "100", 100, 5847, 744),
     ],
 )
 def test_published_splits_have_their_published_counts(
-    published_splits: Path, tmp_path: Path, name: str, split: str, labeled: int, unlabeled: int, val: int
+    published_splits: Path, tmp_path: Path, name: str, split: str | None, labeled: int, unlabeled: int, val: int
 ) -> None:
     dataset = load(tmp_path, spec=name, split=split, splits=str(published_splits))
     assert counts(dataset) == (labeled, unlabeled, val)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from semiseg.data.folders import find_masks, images_below, real_paths, refuse_lonely_masks
+from semiseg.data.folders import find_samples, real_paths, refuse_lonely_masks
 from semiseg.data.lists import Sample
+from semiseg.data.spec import PAIRS, DatasetSpec
 from semiseg.errors import DataError
 
 
@@ -16,23 +18,43 @@ def touch(root: Path, *names: str) -> None:
         (root / name).touch()
 
 
+SINGLE = DatasetSpec(name="fields", classes=("soil", "crop"), frames=("img",), masks="gt")
+
+
 def test_masks_are_those_of_the_images_name_and_place(tmp_path: Path) -> None:
     touch(tmp_path, "img/train/a.jpg", "img/train/b.x.JPG", "img/val/a.jpg", "gt/train/a.png", "gt/train/b.x.tif")
-    samples = images_below(tmp_path, "img/train")
-    assert [(sample.id, sample.frames, sample.mask) for sample in samples] == [
-        ("img/train/a.jpg", (tmp_path / "img/train/a.jpg",), None),
-        ("img/train/b.x.JPG", (tmp_path / "img/train/b.x.JPG",), None),
+    frames = [("img/train/a.jpg", "gt/train/a.png"), ("img/train/b.x.JPG", "gt/train/b.x.tif")]
+    wanted = [Sample(image, (tmp_path / image,), tmp_path / mask) for image, mask in frames]
+    assert find_samples(tmp_path, SINGLE, part="train") == wanted
+    bare = find_samples(tmp_path, SINGLE, part="train", masks=False)
+    assert bare == [replace(sample, mask=None) for sample in wanted]
+    both = find_samples(tmp_path, SINGLE)
+    assert both == [*wanted, Sample("img/val/a.jpg", (tmp_path / "img/val/a.jpg",), None)]
+
+
+def test_pairs_are_those_of_one_name_and_place(tmp_path: Path) -> None:
+    touch(tmp_path, "A/x.jpg", "A/n/x.png", "B/x.tif", "B/n/x.png", "label/n/x.png", "A/.hidden.png", "B/notes.txt")
+    assert find_samples(tmp_path, PAIRS) == [
+        Sample("x.jpg", (tmp_path / "A/x.jpg", tmp_path / "B/x.tif"), None),
+        Sample("n/x.png", (tmp_path / "A/n/x.png", tmp_path / "B/n/x.png"), tmp_path / "label/n/x.png"),
     ]
-    found = find_masks(samples, tmp_path, "img", "gt")
-    assert [sample.mask for sample in found] == [tmp_path / "gt/train/a.png", tmp_path / "gt/train/b.x.tif"]
+    part = find_samples(tmp_path, PAIRS, part="n", masks=False)
+    assert part == [Sample("n/x.png", (tmp_path / "A/n/x.png", tmp_path / "B/n/x.png"), None)]
+
+
+def test_half_pairs_are_named_whichever_half_is_missing(tmp_path: Path) -> None:
+    touch(tmp_path, "A/x.png", "A/y.png", "B/x.png", "B/z.png")
+    with pytest.raises(DataError, match=r"(?s)2 images are without the other.*A/y\.png, .*B/z\.png.*A/ and B/.*remedy"):
+        find_samples(tmp_path, PAIRS)
 
 
 def test_a_mask_without_an_image_is_no_slip_if_it_is_known(tmp_path: Path) -> None:
+    spec = replace(SINGLE, frames=("train",), masks="masks")
     touch(tmp_path, "train/a.jpg", "masks/a.png", "masks/b.png")
     known = Sample("val/b.jpg", (tmp_path / "val/b.jpg",), tmp_path / "masks/b.png")
-    refuse_lonely_masks(tmp_path, "train", "masks", known=[known])
+    refuse_lonely_masks(tmp_path, spec, known=[known])
     with pytest.raises(DataError, match=r"(?s)mask without an image.*b\.png"):
-        refuse_lonely_masks(tmp_path, "train", "masks", known=[])
+        refuse_lonely_masks(tmp_path, spec, known=[])
 
 
 def test_real_paths_follow_links_of_folders_and_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

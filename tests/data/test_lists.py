@@ -7,7 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from semiseg.data.lists import Sample, read_list, write_list
+from semiseg.data.spec import PAIRS, DatasetSpec
 from semiseg.errors import DataError
+
+SINGLE = DatasetSpec(name="fields", classes=("soil", "crop"))
 
 
 def test_lines_may_be_tabbed_spaced_indented_empty_or_without_a_mask(tmp_path: Path) -> None:
@@ -15,7 +18,7 @@ def test_lines_may_be_tabbed_spaced_indented_empty_or_without_a_mask(tmp_path: P
         "a.jpg m/a.png\r\n\r\n  b.jpg   m/b.png  \nmy photo.jpg\tm/my photo.png\nc.jpg None\nd.jpg\ne.jpg \t m/e.png\n"
     )
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())  # as an editor on Windows writes it
-    samples = read_list(tmp_path / "list.txt", tmp_path)
+    samples = read_list(tmp_path / "list.txt", tmp_path, SINGLE)
     assert [sample.id for sample in samples] == ["a.jpg", "b.jpg", "my photo.jpg", "c.jpg", "d.jpg", "e.jpg"]
     masks = [sample.mask and sample.mask.relative_to(tmp_path).as_posix() for sample in samples]
     assert masks == ["m/a.png", "m/b.png", "m/my photo.png", None, None, "m/e.png"]
@@ -37,7 +40,7 @@ def test_a_wrong_line_is_named_by_file_and_number(tmp_path: Path, line: str, say
     path = tmp_path / "list.txt"
     path.write_text(f"good.jpg good.png\n{line}\n")
     with pytest.raises(DataError) as raised:
-        read_list(path, tmp_path)
+        read_list(path, tmp_path, SINGLE)
     assert says in str(raised.value)
     assert f"{path}, line 2" in str(raised.value)
     assert "remedy:" in str(raised.value)
@@ -48,12 +51,12 @@ def test_an_empty_unreadable_or_missing_list_is_named(tmp_path: Path, content: b
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(DataError, match=r"(?s)(empty|unreadable) list.*list\.txt.*remedy"):
-        read_list(tmp_path / "list.txt", tmp_path)
+        read_list(tmp_path / "list.txt", tmp_path, SINGLE)
 
 
 def test_masks_are_left_out_where_they_are_not_wanted(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg m/a.png\nb.jpg\n")
-    samples = read_list(tmp_path / "list.txt", tmp_path, masks=False)
+    samples = read_list(tmp_path / "list.txt", tmp_path, SINGLE, masks=False)
     assert [(sample.id, sample.mask) for sample in samples] == [("a.jpg", None), ("b.jpg", None)]
 
 
@@ -77,7 +80,7 @@ def test_what_is_written_is_read_again_or_refused(tmp_path: Path, names: list[tu
         assert any(char.isspace() or not char.isprintable() for char in "".join(map(str, names)))
         assert not path.exists()
     else:
-        assert read_list(path, tmp_path) == samples
+        assert read_list(path, tmp_path, SINGLE) == samples
 
 
 @pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", "a.jpg ", "a\u2028b.jpg"])
@@ -89,4 +92,54 @@ def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path, name: str) -> N
 def test_names_with_spaces_are_kept(tmp_path: Path) -> None:
     samples = [sample(tmp_path, "my photo.jpg", None), sample(tmp_path, "a.jpg", "my mask.png")]
     write_list(tmp_path / "list.txt", samples, tmp_path)
-    assert read_list(tmp_path / "list.txt", tmp_path) == samples
+    assert read_list(tmp_path / "list.txt", tmp_path, SINGLE) == samples
+
+
+# Pairs
+
+
+def pair(root: Path, name: str, first: str, second: str, mask: str | None) -> Sample:
+    return Sample(name, (root / first, root / second), root / mask if mask else None)
+
+
+def test_a_pair_is_listed_by_its_name_or_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(
+        "one.png\nnorth/two.png\nA/3.jpg B/3.png label/3.png\nold/4.png new/4.png\nA/5.png B/5.png None\n"
+    )
+    pairs = [
+        pair(tmp_path, "one.png", "A/one.png", "B/one.png", "label/one.png"),
+        pair(tmp_path, "north/two.png", "A/north/two.png", "B/north/two.png", "label/north/two.png"),
+        pair(tmp_path, "3.jpg", "A/3.jpg", "B/3.png", "label/3.png"),
+        pair(tmp_path, "old/4.png", "old/4.png", "new/4.png", None),
+        pair(tmp_path, "5.png", "A/5.png", "B/5.png", None),
+    ]
+    assert read_list(tmp_path / "list.txt", tmp_path, PAIRS) == pairs
+    bare = read_list(tmp_path / "list.txt", tmp_path, PAIRS, masks=False)
+    assert [(found.id, found.mask) for found in bare] == [(found.id, None) for found in pairs]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("../x.png", "path 'A/../x.png' leaves the data folder"),
+        ("A/x.png ../B/x.png", "path '../B/x.png' leaves"),
+        ("A/x.png B/x.png ../x.png", "path '../x.png' leaves"),
+        ("A/x.png B/x.png label/x.png more", "4 fields in a line"),
+    ],
+)
+def test_a_wrong_line_of_a_pair_is_named(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "list.txt").write_text(line)
+    with pytest.raises(DataError) as raised:
+        read_list(tmp_path / "list.txt", tmp_path, PAIRS)
+    assert says in str(raised.value)
+    assert "line 1" in str(raised.value)
+
+
+@pytest.mark.parametrize("mask", ["label/my pair.png", None])
+def test_pairs_are_written_as_they_are_read(tmp_path: Path, mask: str | None) -> None:
+    samples = [
+        pair(tmp_path, "my pair.png", "A/my pair.png", "B/my pair.png", mask),
+        pair(tmp_path, "x.jpg", "A/x.jpg", "B/x.png", mask),
+    ]
+    write_list(tmp_path / "list.txt", samples, tmp_path)
+    assert read_list(tmp_path / "list.txt", tmp_path, PAIRS) == samples

@@ -84,7 +84,8 @@ def test_the_pins_are_those_of_the_published_files(published_splits: Path) -> No
         ("cityscapes", ["1_16", "1_2", "1_30", "1_4", "1_8", "all"]),
         ("ade20k", ["1_16", "1_2", "1_32", "1_4", "1_64", "1_8", "all"]),
         ("coco", ["1_128", "1_256", "1_32", "1_512", "1_64"]),
-        ("whu", ["10%", "20%", "40%", "5%"]),
+        ("levir", ["10", "20", "40", "5", "all"]),
+        ("whu", ["10", "20", "40", "5", "all"]),
         ("camvid", []),
         (None, []),
     ],
@@ -102,8 +103,9 @@ def test_lists_are_downloaded_when_they_are_wanted_and_kept(publish: Path) -> No
         (publish / path).unlink()
     assert (lists.split("92"), lists.val()) == (found, val)
     levir = PublishedLists(dataset="levir")
-    with pytest.raises(DataError, match="404"):
-        levir.split("5%")
+    for name in ("5", "5%"):
+        with pytest.raises(DataError, match="404"):
+            levir.split(name)
 
 
 def test_what_is_not_published_is_not_asked_for(publish: Path) -> None:
@@ -145,6 +147,26 @@ def test_a_folder_of_lists_is_used_as_it_is(tmp_path: Path, publish: Path) -> No
     assert lists.split("1464") is None
     assert lists.val() is None
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("dataset", ["levir", "whu"])
+def test_splits_of_change_detection_are_in_percent_and_evaluate_on_the_test_list(tmp_path: Path, dataset: str) -> None:
+    names = ("5%/labeled.txt", "5%/unlabeled.txt", "train.txt", "val.txt", "test.txt")
+    for name in names:
+        (tmp_path / dataset / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / dataset / name).touch()
+    lists, folder = PublishedLists(dataset=dataset, folder=tmp_path), tmp_path / dataset
+    assert lists.names() == ["5", "all"]
+    assert lists.split("5") == lists.split("5%") == (folder / "5%/labeled.txt", folder / "5%/unlabeled.txt")
+    assert lists.split("all") == (folder / "train.txt", None)
+    assert lists.val() == folder / "test.txt"
+
+
+def test_data_sets_of_images_are_evaluated_on_their_val_list(tmp_path: Path) -> None:
+    (tmp_path / "pascal").mkdir()
+    (tmp_path / "pascal/val.txt").touch()
+    (tmp_path / "pascal/test.txt").touch()
+    assert PublishedLists(dataset="pascal", folder=tmp_path).val() == tmp_path / "pascal/val.txt"
 
 
 @pytest.mark.parametrize("folder", ["missing", "lists/pascal"])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.data import DataConfig, check_dataset, load_dataset
 from semiseg.data.scenes import CLASSES, PALETTE, draw_pair, draw_scene, write_scenes
+from semiseg.data.spec import read_class_ids
 from semiseg.errors import DataError
 
 SHARES = (0.216, 0.1945, 0.122, 0.2835, 0.1201, 0.0639)
@@ -98,6 +100,50 @@ def test_folder_is_complete(tmp_path: Path):
     np.testing.assert_array_equal(
         np.asarray(Image.open(root / "images/scene_000003.png")), draw_scene(4, 3, 64).image_HW3
     )
+
+
+def test_folder_of_pairs_is_complete(tmp_path: Path):
+    write_scenes(tmp_path / "p", labeled=2, unlabeled=1, val=1, size=64, seed=4, frames=2)
+    root = tmp_path / "p"
+    entries = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    names = [f"scene_{n:06d}.png" for n in (0, 1, 2, 100_000)]
+    masks = {f"label/{name}" for name in names if name != names[2]}
+    images = {f"{folder}/{name}" for folder in ("A", "B") for name in names}
+    assert entries == images | masks | {"dataset.yaml", "scenes.json", "labeled.txt", "unlabeled.txt", "val.txt"}
+    assert (root / "labeled.txt").read_text().splitlines() == names[:2]
+    assert (root / "unlabeled.txt").read_text().splitlines() == names[2:3]
+    pair = draw_pair(4, 1, 64)
+    drawn = {"A": pair.before_HW3, "B": pair.after_HW3, "label": pair.change_HW * 255}
+    for folder, pixels in drawn.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(root / folder / names[1])), pixels)
+
+
+def test_folder_of_pairs_is_a_data_set_of_changes(tmp_path: Path):
+    write_scenes(tmp_path, labeled=2, unlabeled=3, val=1, frames=2)
+    dataset = load_dataset(DataConfig(root=str(tmp_path)))
+    check_dataset(dataset, 128 * 128, unlabeled=True)
+    assert [len(part) for part in (dataset.labeled, dataset.unlabeled, dataset.val)] == [2, 3, 1]
+    assert dataset.spec.score == "changed_iou"
+    assert dataset.labeled[1].mask is not None
+    ids_HW = read_class_ids(dataset.labeled[1].mask, dataset.spec)
+    np.testing.assert_array_equal(ids_HW, draw_pair(0, 1).change_HW)
+    assert ids_HW.any()
+
+
+def test_pairs_and_scenes_are_other_settings(tmp_path: Path):
+    settings = {"labeled": 1, "unlabeled": 0, "val": 0, "size": 64}
+    write_scenes(tmp_path, **settings, frames=2)
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    write_scenes(tmp_path, **settings, frames=2)
+    with pytest.raises(DataError, match="scenes of other settings"):
+        write_scenes(tmp_path, **settings)
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_single_scenes_are_noted_as_they_were_before_there_were_pairs(tmp_path: Path):
+    write_scenes(tmp_path, labeled=1, unlabeled=0, val=0, size=64)
+    noted = json.loads((tmp_path / "scenes.json").read_text())
+    assert noted == {"generator": 1, "labeled": 1, "unlabeled": 0, "val": 0, "size": 64, "seed": 0}
 
 
 def test_description_names_classes_colours_and_lists(tmp_path: Path):

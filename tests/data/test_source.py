@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from semiseg.data.config import DataConfig
 from semiseg.data.source import SplitLists, find_lists, find_val_list, open_source
+from semiseg.data.spec import PAIRS
 from semiseg.errors import DataError
 
 
@@ -72,6 +74,17 @@ def test_published_lists_are_those_of_a_spec_the_package_knows(tmp_path: Path) -
     (tmp_path / "dataset.yaml").write_text("name: pascal\nclasses: [a, b]\n")
     assert open_source(DataConfig(root=str(tmp_path))).published.names() == []
     assert "1464" in open_source(DataConfig(root=str(tmp_path), spec="pascal")).published.names()
+
+
+def test_a_folder_of_pairs_says_itself_what_it_is_unless_a_dataset_yaml_does(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+    found = open_source(DataConfig(root=str(tmp_path)))
+    assert found.spec == replace(PAIRS, name=tmp_path.name)
+    assert found.published.names() == []
+    assert open_source(DataConfig(root=str(tmp_path), spec="levir")).spec.name == "levir"
+    (tmp_path / "dataset.yaml").write_text("classes: [a, b, c]\nframes: [A, B]\n")
+    assert open_source(DataConfig(root=str(tmp_path))).spec.num_classes == 3
 
 
 def test_a_missing_folder_of_lists_is_named_at_once(tmp_path: Path) -> None:

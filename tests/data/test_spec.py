@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from semiseg.data.palette import default_palette
-from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
+from semiseg.data.spec import SCORE_NAMES, DatasetSpec, read_class_ids, read_spec, shipped_specs
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import ConfigError, DataError
 
@@ -25,7 +28,7 @@ def test_class_names_alone_are_enough(tmp_path: Path) -> None:
     assert spec == DatasetSpec(name="fields", classes=("soil", "wheat", "maize"), palette=default_palette(3))
     assert spec.num_classes == 3
     assert (spec.ignore_value, spec.protocol, spec.lists) == (255, "original", {})
-    assert (spec.images, spec.masks) == ("images", "masks")
+    assert (spec.frames, spec.masks, spec.mask_values) == (("images",), "masks", None)
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -36,8 +39,9 @@ ignore_value: 0
 palette: [[0, 0, 0], [255, 128, 1], [3, 4, 5]]
 protocol: sliding
 lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
-images: ./photos/
+frames: [./photos/, later]
 masks: drawn/by hand
+mask_values: {0: 0, 7: 2, 128: 1}
 """
     spec = read_spec(write(tmp_path, text))
     assert spec.name == "Roads"
@@ -45,7 +49,8 @@ masks: drawn/by hand
     assert spec.palette == ((0, 0, 0), (255, 128, 1), (3, 4, 5))
     assert (spec.ignore_value, spec.protocol) == (0, "sliding")
     assert spec.lists == {"labeled": "a.txt", "unlabeled": "b.txt", "val": "c.txt"}
-    assert (spec.images, spec.masks) == ("photos", "drawn/by hand")
+    assert (spec.frames, spec.masks) == (("photos", "later"), "drawn/by hand")
+    assert spec.mask_values == {0: 0, 7: 2, 128: 1}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,16 @@ masks: drawn/by hand
         ("classes: [a, b]\nlists: all.txt", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {train: a.txt}", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {val: [a.txt]}", "lists is not a mapping of labeled, unlabeled, val"),
-        ("classes: [a, b]\nimages: ../photos", "images is '../photos'"),
+        ("classes: [a, b]\nframes: [../photos]", "frames is '../photos'"),
+        ("classes: [a, b]\nframes: photos", "frames is 'photos'"),
+        ("classes: [a, b]\nframes: []", "frames is []"),
+        ("classes: [a, b]\nframes: [A, A]", "frames is ['A', 'A']"),
+        ("classes: [a, b]\nframes: [A, B, C]", "frames is ['A', 'B', 'C']"),
+        ("classes: [a, b]\nmask_values: {0: 0, 255: 2}", "mask_values is {'0': '0', '255': '2'}"),
+        ("classes: [a, b]\nmask_values: {0: 0, 256: 1}", "mask_values is"),
+        ("classes: [a, b]\nmask_values: {0: 0, 1: b}", "mask_values is"),
+        ("classes: [a, b]\nmask_values: {}", "mask_values is"),
+        ("classes: [a, b]\nmask_values: [0, 1]", "mask_values is"),
         ("classes: [a, b]\nmasks: /data/masks", "masks is '/data/masks'"),
         ("classes: [a, b]\nmasks: [a, b]", "masks is ['a', 'b']"),
         ("- a\n- b", "not a YAML mapping"),
@@ -94,6 +108,7 @@ def test_a_wrong_dataset_yaml_is_named_with_a_remedy(tmp_path: Path, text: str, 
 def test_every_shipped_spec_reads_with_a_colour_a_class(name: str) -> None:
     spec = read_spec(shipped_specs()[name])
     assert spec.name == name
+    assert set(spec.values if spec.mask_values is None else spec.mask_values.values()) >= {*range(spec.num_classes)}
     # ADE20K publishes one colour for road and skyscraper.
     assert len(set(spec.palette)) == spec.num_classes - (name == "ade20k")
     assert spec.ignore_value >= spec.num_classes
@@ -112,6 +127,37 @@ def test_classes_are_those_of_the_published_masks(name: str, count: int, protoco
     spec = read_spec(shipped_specs()[name])
     assert (spec.num_classes, spec.protocol) == (count, protocol)
     assert {index: spec.classes[index] for index in known} == known
+
+
+@pytest.mark.parametrize("name", ["levir", "whu"])
+def test_data_sets_of_pairs_are_laid_out_as_published(name: str) -> None:
+    spec = read_spec(shipped_specs()[name])
+    assert (spec.classes, spec.frames, spec.masks) == (("unchanged", "changed"), ("A", "B"), "label")
+    assert (spec.mask_values, spec.protocol) == ({0: 0, 255: 1}, "original")
+
+
+def test_a_model_is_judged_by_the_changed_class_where_there_is_one() -> None:
+    pairs = DatasetSpec(name="x", classes=("a", "b"), frames=("A", "B"))
+    assert pairs.score == "changed_iou"
+    assert replace(pairs, frames=("A",)).score == replace(pairs, classes=("a", "b", "c")).score == "miou"
+    assert set(SCORE_NAMES) == {"miou", "changed_iou"}
+
+
+def test_the_values_of_a_mask_become_class_ids(tmp_path: Path) -> None:
+    spec = DatasetSpec(name="x", classes=("a", "b"), mask_values={0: 0, 128: 255, 255: 1})
+    assert spec.values == (0, 128, 255)
+    values_HW = np.array([[0, 255, 128], [255, 255, 0]], dtype=np.uint8)
+    Image.fromarray(values_HW).save(tmp_path / "m.png")
+    ids_HW = read_class_ids(tmp_path / "m.png", spec)
+    assert ids_HW.dtype == np.uint8
+    np.testing.assert_array_equal(ids_HW, [[0, 1, 255], [1, 1, 0]])
+    plain = replace(spec, mask_values=None)
+    assert plain.values == (0, 1, 255)
+    np.testing.assert_array_equal(plain.class_ids(values_HW), values_HW)
+    with pytest.raises(DataError, match=r"(?s)mask values \[128\] are no class.*m\.png.*0 to 1, or 255 to ignore"):
+        read_class_ids(tmp_path / "m.png", plain)
+    with pytest.raises(DataError, match="at most 5 pixels"):
+        read_class_ids(tmp_path / "m.png", spec, 5)
 
 
 def test_the_palette_of_pascal_follows_its_rule() -> None:

@@ -214,6 +214,24 @@ def test_images_with_many_classes_are_not_preferred_where_there_is_room() -> Non
     assert {index < 50 for index in with_rare} == {True, False}
 
 
+def test_pairs_are_split_so_that_changes_are_shown(tmp_path: Path) -> None:
+    for index in range(12):
+        for folder in ("A", "B"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{index:02}.png").touch()
+    (tmp_path / "label").mkdir()
+    for index in range(10):
+        Image.new("L", (4, 4), 255 if index == 7 else 0).save(tmp_path / f"label/{index:02}.png")
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/val.txt").write_text("00.png\n")
+    summary = split_dataset(tmp_path, 2, seed=0, name="two")
+    assert (summary.labeled, summary.unlabeled, summary.val) == (2, 9, 1)
+    assert summary.covered == ("unchanged", "changed")
+    dataset = load_dataset(DataConfig(root=str(tmp_path), split="two"))
+    assert "07.png" in {sample.id for sample in dataset.labeled}
+    assert [len(part) for part in (dataset.labeled, dataset.unlabeled, dataset.val)] == [2, 9, 1]
+
+
 def test_real_masks_are_split_so_that_every_class_is_shown(camvid_root: Path, tmp_path: Path) -> None:
     for name in ("images", "masks"):
         (tmp_path / name).symlink_to(camvid_root / name)

@@ -13,7 +13,19 @@ from PIL import Image
 from torch import Tensor
 
 from semiseg.augment import StrongViewConfig, cutmix
-from semiseg.data import Batch, DataConfig, Dataset, DatasetSpec, Division, Sample, TrainStream, iterate, loader_workers
+from semiseg.data import (
+    Batch,
+    DataConfig,
+    Dataset,
+    DatasetSpec,
+    Division,
+    Sample,
+    TrainStream,
+    check_dataset,
+    iterate,
+    load_dataset,
+    loader_workers,
+)
 from semiseg.data.stream import positions
 from semiseg.errors import DataError
 
@@ -307,6 +319,54 @@ def test_both_frames_of_a_pair_are_cut_at_the_same_place(dataset: Dataset) -> No
     assert not torch.equal(factors[:, 0], factors[:, 1])
 
 
+@pytest.fixture
+def real_pairs(levir_root: Path, tmp_path: Path) -> Dataset:
+    """Return the real pairs: 4 labeled, 7 unlabeled and without a mask file."""
+    names = sorted(path.name for path in (levir_root / "A").iterdir())
+    for folder, some in (("A", names), ("B", names), ("label", names[:4])):
+        (tmp_path / folder).mkdir()
+        for name in some:
+            (tmp_path / folder / name).symlink_to(levir_root / folder / name)
+    loaded = load_dataset(DataConfig(root=str(tmp_path), held_out=0.0))
+    assert (len(loaded.labeled), len(loaded.unlabeled)) == (4, 7)
+    return loaded
+
+
+def test_crops_of_real_pairs_show_both_dates_and_the_mask_at_one_place(real_pairs: Dataset) -> None:
+    config = DataConfig(crop=256, scale=(1.0, 1.0))  # at scale 1 a crop is the tile, flipped or not
+    check_dataset(real_pairs, 256 * 256, unlabeled=True)
+    batch = TrainStream(real_pairs, config, WHOLE, strong=STRONG, views=2, seed=3)[0]
+    assert batch.unlabeled is not None
+    by_id = {sample.id: sample for sample in (*real_pairs.labeled, *real_pairs.unlabeled)}
+    flips = set()
+    crops = torch.cat((batch.labeled.images_BTHWC, batch.unlabeled.images_BTHWC))
+    for place, (name, crop_THWC) in enumerate(zip(batch.ids, crops, strict=True)):
+        tiles = np.stack([np.asarray(Image.open(path)) for path in by_id[name].frames])
+        flip = bool((crop_THWC.numpy() == tiles[:, :, ::-1]).all())
+        np.testing.assert_array_equal(crop_THWC, tiles[:, :, ::-1] if flip else tiles)
+        flips.add(flip)
+        if place < 4:
+            assert by_id[name].mask
+            changed_HW = np.asarray(Image.open(by_id[name].mask)) == 255
+            np.testing.assert_array_equal(batch.labeled.mask_BHW[place], changed_HW[:, ::-1] if flip else changed_HW)
+    assert flips == {False, True}
+    assert set(batch.labeled.mask_BHW.unique().tolist()) == {0, 1}
+
+
+def test_the_dates_of_a_real_pair_share_the_box_and_not_the_colours(real_pairs: Dataset) -> None:
+    batch = TrainStream(real_pairs, DataConfig(crop=64), WHOLE, strong=STRONG, views=2, seed=3)[0]
+    assert batch.unlabeled is not None
+    assert batch.unlabeled.images_BTHWC.shape == (4, 2, 64, 64, 3)
+    for view in batch.unlabeled.views:
+        assert view.photometric.factors.shape == (4, 2, 4)
+        assert not torch.equal(view.photometric.factors[:, 0], view.photometric.factors[:, 1])
+        mixed = cutmix(batch.unlabeled.images_BTCHW, view.box_B4)
+        for index, (x0, y0, x1, y1) in enumerate(view.box_B4.tolist()):
+            wanted = batch.unlabeled.images_BTCHW[index].clone()
+            wanted[..., y0:y1, x0:x1] = batch.unlabeled.images_BTCHW[3 - index, ..., y0:y1, x0:x1]
+            assert torch.equal(mixed[index], wanted)
+
+
 def test_image_mask_and_padding_of_a_crop_belong_together(tmp_path: Path) -> None:
     ids = np.kron(np.arange(12).reshape(3, 4) % 3, np.ones((10, 8))).astype(np.uint8)
     shown = np.stack([ids * 100 + 50] * 3, axis=-1)
@@ -351,7 +411,7 @@ def test_pixel_counts_are_those_of_a_recount(dataset: Dataset, step: int) -> Non
 
 
 def test_ignored_pixels_are_those_of_the_dataset(dataset: Dataset) -> None:
-    masked = replace(dataset, spec=replace(SPEC, ignore_value=1))
+    masked = replace(dataset, spec=replace(SPEC, ignore_value=1, mask_values={0: 0, 1: 1, 2: 2, 255: 2}))
     batch = stream(masked, WHOLE)[0]
     assert batch.pixels.labeled.item() == (batch.labeled.mask_BHW != 1).sum().item()
 

@@ -10,12 +10,20 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryF1Score,
+    BinaryJaccardIndex,
+    BinaryPrecision,
+    BinaryRecall,
+    MulticlassConfusionMatrix,
+    MulticlassJaccardIndex,
+)
 
 from semiseg.data import DatasetSpec, Sample
 from semiseg.data.spec import Protocol
 from semiseg.engine.distributed import Processes
-from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, count_confusion
+from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, changed_scores, count_confusion
 from semiseg.errors import ConfigError
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
@@ -195,3 +203,39 @@ def test_numbers_below_one_are_refused(values: dict[str, Any]) -> None:
     ((name, value),) = values.items()
     with pytest.raises(ConfigError, match=rf"(?s){name} is {value}.*evaluation\.{name}"):
         EvaluationConfig(**values)
+
+
+# Change detection
+
+
+def test_the_figures_of_the_changed_class_are_those_of_torchmetrics() -> None:
+    truth, predicted = maps(2)
+    confusion = count_confusion(truth, predicted, 2, 255).numpy()
+    counted = truth != 255
+    oracles = {
+        "changed_iou": BinaryJaccardIndex(),
+        "changed_f1": BinaryF1Score(),
+        "changed_precision": BinaryPrecision(),
+        "changed_recall": BinaryRecall(),
+        "accuracy": BinaryAccuracy(),
+    }
+    found = changed_scores(confusion)
+    assert list(found) == list(oracles)
+    for name, oracle in oracles.items():
+        assert found[name] == pytest.approx(oracle(predicted[counted].int(), truth[counted].int()).item()), name
+
+
+@pytest.mark.parametrize("confusion", [[[0, 0], [0, 0]], [[9, 0], [0, 0]], [[0, 9], [0, 0]], [[0, 0], [9, 0]]])
+def test_where_nothing_changed_or_nothing_was_found_every_figure_is_a_number(confusion: list[list[int]]) -> None:
+    found = changed_scores(np.array(confusion))
+    assert [found[name] for name in found if name != "accuracy"] == [0.0] * 4
+    assert found["accuracy"] in (0.0, 1.0)
+
+
+def test_change_detection_is_judged_by_the_changed_class_and_segmentation_by_the_mean() -> None:
+    confusion = np.array([[90, 2], [3, 5]])
+    change = Evaluation(("unchanged", "changed"), confusion, "changed_iou")
+    assert change.judged_by == change.scores["changed_iou"] == change.iou_K[1] == 0.5
+    segmentation = Evaluation(("field", "road"), confusion)
+    assert segmentation.judged_by == segmentation.miou
+    assert list(segmentation.scores) == ["miou"]

@@ -13,14 +13,15 @@ class DataConfig:
     """Which images a run learns from, and how they are cut."""
 
     root: str | None = None
-    """Folder with `images/`, `masks/` and `dataset.yaml`; paths in lists are relative to it. Required."""
+    """Folder with `images/`, `masks/` and `dataset.yaml`, or with pairs in `A/` and `B/` and masks in `label/`; paths
+    in lists are relative to it. Required."""
     spec: str | None = None
-    """Name of a data set the package knows (`pascal`, `cityscapes`, `ade20k`, `coco`, `camvid`), for a root without
-    `dataset.yaml`. Default: `dataset.yaml`."""
+    """Name of a data set the package knows (`pascal`, `cityscapes`, `ade20k`, `coco`, `camvid`, `levir`, `whu`), for a
+    root without `dataset.yaml`. Default: `dataset.yaml`."""
     split: str | None = None
     """Which images are labeled: the name of a folder under `splits/`, the path of a folder that holds `labeled.txt`
-    (and perhaps `unlabeled.txt`), a published split of the data set (`92`, `1_16`), `all`, or a number of images; the
-    first of these that there is. Default: every image with a mask."""
+    (and perhaps `unlabeled.txt`), a published split of the data set (`92`, `1_16`; `5` of LEVIR-CD is 5 %), `all`, or
+    a number of images; the first of these that there is. Default: every image with a mask."""
     splits: str | None = None
     """Folder that holds lists as published (`pascal/92/labeled.txt`, `pascal/val.txt`). Default: downloaded from their
     publisher when wanted."""
@@ -32,7 +33,7 @@ class DataConfig:
     split_seed: int = 0
     """Seed of the draws of `split` by number and of the held-out part."""
     unlabeled: tuple[str, ...] | str = ()
-    """More unlabeled images: a folder anywhere on disk, or a list `[FOLDER, FOLDER]`."""
+    """More unlabeled images: a folder anywhere on disk (of pairs: with `A/` and `B/`), or a list `[FOLDER, FOLDER]`."""
     crop: int = 518
     """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
     scale: tuple[float, float] = (0.5, 2.0)

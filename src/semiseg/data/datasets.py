@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.data.config import DataConfig
-from semiseg.data.folders import find_masks, images_below, real_paths, refuse_lonely_masks
+from semiseg.data.folders import find_samples, real_paths, refuse_lonely_masks
 from semiseg.data.lists import Sample, read_list
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source
 from semiseg.data.spec import DatasetSpec
@@ -52,15 +52,15 @@ def load_dataset(config: DataConfig) -> Dataset:
     """Find the samples that `config` names.
 
     Raises:
-        DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, an image
-            that is both trained and evaluated on, or a published list that cannot be downloaded.
+        DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, half of a
+            pair, an image that is both trained and evaluated on, or a published list that cannot be downloaded.
     """
     source = open_source(config)
     lists = find_lists(source)
     notes: list[str] = []
     labeled, unlabeled, val = _listed(source, lists) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += images_below(Path(), Path(folder).as_posix(), remedy="correct --data.unlabeled")
+        unlabeled += _further(Path(folder), source.spec)
     dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), tuple(val), tuple(notes))
     _refuse_leakage(dataset)
     return dataset
@@ -83,8 +83,8 @@ def load_pool(source: Source) -> Pool:
     """
     val = _val(source)
     published = source.published.split("all")
-    samples = read_list(published[0], source.root) if published else _found(source, val)
-    taken = {sample.frames for sample in (*val, *_named(source.root, "splits/test.txt"))}
+    samples = read_list(published[0], source.root, source.spec) if published else _found(source, val)
+    taken = {sample.frames for sample in (*val, *_named(source, "splits/test.txt"))}
     samples = [sample for sample in samples if sample.frames not in taken]
     return Pool([sample for sample in samples if sample.mask], [sample for sample in samples if not sample.mask], val)
 
@@ -100,41 +100,45 @@ def _val(source: Source) -> list[Sample]:
     """Return the val images that a list or the folder `val` names; they may be none."""
     listed = find_val_list(source)
     if listed:
-        return read_list(listed, source.root)
-    images = source.spec.images
-    if not all((source.root / images / part).is_dir() for part in ("train", "val")):
+        return read_list(listed, source.root, source.spec)
+    if not all((source.root / source.spec.frames[0] / part).is_dir() for part in ("train", "val")):
         return []
-    samples = images_below(source.root, f"{images}/val")
-    return [sample for sample in find_masks(samples, source.root, images, source.spec.masks) if sample.mask]
+    return [sample for sample in find_samples(source.root, source.spec, part="val") if sample.mask]
 
 
 def _found(source: Source, val: list[Sample]) -> list[Sample]:
     """Return every training image of the folders, with its mask if there is one."""
-    place = source.root, source.spec.images, source.spec.masks
-    refuse_lonely_masks(*place, known=val)
-    return find_masks(images_below(source.root, _training_folder(source)), *place)
+    refuse_lonely_masks(source.root, source.spec, known=val)
+    return find_samples(source.root, source.spec, part=_training_part(source))
 
 
-def _training_folder(source: Source) -> str:
-    part = f"{source.spec.images}/train"
-    return part if (source.root / part).is_dir() else source.spec.images
+def _training_part(source: Source) -> str:
+    return "train" if (source.root / source.spec.frames[0] / "train").is_dir() else ""
 
 
-def _named(root: Path, lists: str) -> list[Sample]:
-    return [sample for path in root.glob(lists) for sample in read_list(path, root)]
+def _further(folder: Path, spec: DatasetSpec) -> list[Sample]:
+    """Return every image of a folder anywhere, without a mask; every pair of one that holds a folder for each frame."""
+    if len(spec.frames) == 1:
+        spec = replace(spec, frames=("",))
+    samples = find_samples(folder, spec, masks=False, remedy="correct --data.unlabeled")
+    return [replace(sample, id=f"{folder.as_posix()}/{sample.id}") for sample in samples]
+
+
+def _named(source: Source, lists: str) -> list[Sample]:
+    return [sample for path in source.root.glob(lists) for sample in read_list(path, source.root, source.spec)]
 
 
 def _listed(source: Source, lists: SplitLists) -> tuple[list[Sample], list[Sample], list[Sample]]:
     """Read the lists of a split, and the val list beside them."""
-    root, val = source.root, _val(source)
+    root, spec, val = source.root, source.spec, _val(source)
     if not val:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
-    labeled = read_list(lists.labeled, root)
-    unlabeled = read_list(lists.unlabeled, root, masks=False) if lists.unlabeled else []
+    labeled = read_list(lists.labeled, root, spec)
+    unlabeled = read_list(lists.unlabeled, root, spec, masks=False) if lists.unlabeled else []
     if lists.rest:
         # Not only labeled and val: what any other list of the data set names is somebody's test set.
-        taken = {sample.frames for sample in (*labeled, *val, *_named(root, "splits/*.txt"))}
-        found = images_below(root, _training_folder(source))
+        taken = {sample.frames for sample in (*labeled, *val, *_named(source, "splits/*.txt"))}
+        found = find_samples(root, spec, part=_training_part(source), masks=False)
         unlabeled = [sample for sample in found if sample.frames not in taken]
     return labeled, unlabeled, val
 
@@ -152,7 +156,7 @@ def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample]
         raise DataError(
             f"{count or 'some'} labeled images wanted, {len(order)} with a mask found that are not evaluated on",
             where=source.root / source.spec.masks,
-            expected=f"{source.spec.masks}/NAME.png for {source.spec.images}/NAME.jpg",
+            expected=f"{source.spec.masks}/NAME.png for {source.spec.frames[0]}/NAME.jpg",
             remedy="add masks, or lower --data.split",
         )
     if source.published.names() and config.split and config.split != "all":

@@ -1,11 +1,12 @@
-"""Samples, and the lists that name them: `IMAGE MASK` a line, relative to the data folder."""
+"""Samples, and the lists that name them: `IMAGE MASK` a line, or the name of a pair, relative to the data folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
 
@@ -14,7 +15,7 @@ class Sample:
     """One place: T frames and perhaps a mask.
 
     Attributes:
-        id: the image's name, as in the lists.
+        id: the image's name, as in the lists; of a pair the first image's, below the folder of first images.
         frames: paths of the T frames.
         mask: path of the mask, or None where the sample is unlabeled.
     """
@@ -24,27 +25,31 @@ class Sample:
     mask: Path | None
 
 
-def read_list(path: Path, root: Path, *, masks: bool = True) -> list[Sample]:
+def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True) -> list[Sample]:
     """Read lines of `IMAGE MASK`, `IMAGE None` or `IMAGE`, relative to `root`.
+
+    Of pairs a line is a `NAME`, the same in the folders of both frames and of the masks as `spec` gives them, else
+    `IMAGE IMAGE MASK`, `IMAGE IMAGE None` or `IMAGE IMAGE`.
 
     Args:
         path: the list.
         root: the data folder.
+        spec: what the data set is.
         masks: whether to keep the masks.
 
     Raises:
-        DataError: the list is missing or empty, a line has more than two fields, or a path leaves the root.
+        DataError: the list is missing or empty, a line has too many fields, or a path leaves the root.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"unreadable list ({error})", where=path, remedy="name an existing list file") from error
     samples = [
-        _parse(line, root, masks, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
+        _parse(line, root, spec, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
     ]
     if not samples:
-        raise DataError("empty list", where=path, expected="one `IMAGE MASK` a line", remedy="fill the list")
-    return samples
+        raise DataError("empty list", where=path, expected=f"{_form(spec)} a line", remedy="fill the list")
+    return samples if masks else [replace(sample, mask=None) for sample in samples]
 
 
 def write_list(path: Path, samples: Iterable[Sample], root: Path) -> None:
@@ -55,9 +60,9 @@ def write_list(path: Path, samples: Iterable[Sample], root: Path) -> None:
     """
     lines = []
     for sample in samples:
-        mask = sample.mask.relative_to(root).as_posix() if sample.mask else None
-        line = f"{sample.id}\t{mask}" if " " in f"{sample.id}{mask}" else f"{sample.id} {mask}"
-        if len(line.splitlines()) != 1 or _fields(line) != [sample.id, str(mask)]:
+        fields = [file.relative_to(root).as_posix() if file else "None" for file in (*sample.frames, sample.mask)]
+        line = ("\t" if any(" " in field for field in fields) else " ").join(fields)
+        if len(line.splitlines()) != 1 or _fields(line) != fields:
             raise DataError(
                 "a name that no list can hold",
                 where=repr(sample.id),
@@ -90,15 +95,26 @@ def _fields(line: str) -> list[str]:
     return [part.strip() for part in text.split("\t")] if "\t" in text else text.split()
 
 
-def _parse(line: str, root: Path, masks: bool, where: str) -> Sample:
-    fields = _fields(line)
-    if len(fields) > 2:
+def _form(spec: DatasetSpec) -> str:
+    return "`IMAGE MASK` or `IMAGE`" if len(spec.frames) == 1 else "`NAME`, `IMAGE IMAGE MASK` or `IMAGE IMAGE`"
+
+
+def _parse(line: str, root: Path, spec: DatasetSpec, where: str) -> Sample:
+    fields, count = _fields(line), len(spec.frames)
+    if len(fields) == 1 < count:
+        fields = [f"{folder}/{fields[0]}" for folder in (*spec.frames, spec.masks)]
+    if not count <= len(fields) <= count + 1:
         raise DataError(
             f"{len(fields)} fields in a line",
             where=where,
-            expected="`IMAGE MASK` or `IMAGE`",
-            remedy="separate the two by a tab if a file name holds spaces",
+            expected=_form(spec),
+            remedy="separate them by tabs if a file name holds spaces",
         )
-    image = inside(fields[0], root, where)
-    has_mask = masks and len(fields) == 2 and fields[1] != "None"
-    return Sample(fields[0], (image,), inside(fields[1], root, where) if has_mask else None)
+    frames = tuple(inside(name, root, where) for name in fields[:count])
+    mask = inside(fields[-1], root, where) if len(fields) > count and fields[-1] != "None" else None
+    return Sample(sample_id(fields[0], spec), frames, mask)
+
+
+def sample_id(image: str, spec: DatasetSpec) -> str:
+    """Return the name of a sample, of which `image` is the first frame's path below the data folder."""
+    return image if len(spec.frames) == 1 else image.removeprefix(f"{spec.frames[0]}/")

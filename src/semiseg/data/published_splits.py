@@ -16,6 +16,9 @@ from semiseg.errors import DataError
 PUBLISHER = "https://raw.githubusercontent.com"
 """The server of the files; before the repository, the commit and the path."""
 
+_TESTED = ("levir", "whu")
+"""Data sets whose list to evaluate on is called test."""
+
 
 def published_files() -> dict[str, RemoteFile]:
     """Return every published list by its name below the lists' folder, for example `pascal/92/labeled.txt`."""
@@ -50,18 +53,24 @@ class PublishedLists:
     def names(self) -> list[str]:
         """Return the names of the splits."""
         parts = [name.split("/") for name in self._all()]
-        return sorted({part[1] for part in parts if len(part) == 3 and part[2] in ("labeled.txt", "train.txt")})
+        named = {part[1] for part in parts if len(part) == 3 and part[2] in ("labeled.txt", "train.txt")}
+        whole = {"all" for part in parts if part[1:] == ["train.txt"]}
+        return sorted({name.removesuffix("%") for name in named} | whole)
 
     def split(self, name: str) -> tuple[Path, Path | None] | None:
         """Return the labeled and the unlabeled list of a split, or None if there is no such split.
 
         COCO has no unlabeled lists; of the splits `all` only that of Cityscapes has one, of its 20,000 extra images.
+        Of change detection, split `5` is published as `5%` and split `all` as the list `train.txt` beside them.
 
         Raises:
             DataError: a list cannot be downloaded.
         """
-        labeled = self._find(f"{name}/labeled.txt") or self._find(f"{name}/train.txt")
-        return (labeled, self._find(f"{name}/unlabeled.txt")) if labeled else None
+        for folder in (f"{name}/", f"{name}%/", *([""] if name == "all" else [])):
+            labeled = self._find(f"{folder}labeled.txt") or self._find(f"{folder}train.txt")
+            if labeled:
+                return labeled, self._find(f"{folder}unlabeled.txt")
+        return None
 
     def val(self) -> Path | None:
         """Return the val list, or None if there is none.
@@ -69,7 +78,8 @@ class PublishedLists:
         Raises:
             DataError: it cannot be downloaded.
         """
-        return self._find("val.txt")
+        # The published training of change detection evaluates on the test list, and leaves its val list unused.
+        return self._find("test.txt" if self.dataset in _TESTED else "val.txt")
 
     def _all(self) -> list[str]:
         if self.dataset is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.lists import inside
 from semiseg.data.published_splits import PublishedLists
-from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
+from semiseg.data.spec import PAIRS, DatasetSpec, read_spec, shipped_specs
 from semiseg.errors import DataError, closest
 
 
@@ -136,10 +136,12 @@ def _spec(config: DataConfig, root: Path) -> DatasetSpec:
             )
         return read_spec(specs[config.spec])
     if not (root / "dataset.yaml").is_file():
+        if all((root / folder).is_dir() for folder in PAIRS.frames) and not (root / "images").exists():
+            return replace(PAIRS, name=root.resolve().name)
         raise DataError(
             "no dataset.yaml in the data folder",
             where=root,
-            expected="a file with `classes: [NAME, NAME, ...]`",
+            expected="a file with `classes: [NAME, NAME, ...]`, or pairs in A/ and B/ with masks in label/",
             remedy="write it, or pass --data.spec for a data set the package knows",
         )
     return read_spec(root / "dataset.yaml")

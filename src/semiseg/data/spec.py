@@ -7,11 +7,19 @@ from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semiseg.data.palette import Colour, default_palette
+from semiseg.data.reading import MAX_PIXELS, read_mask
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import DataError, closest
 
 Protocol = Literal["original", "sliding"]
+Score = Literal["miou", "changed_iou"]
+
+SCORE_NAMES: dict[str, str] = {"miou": "mIoU", "changed_iou": "changed IoU"}
+"""What a score is called where people read it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +28,16 @@ class DatasetSpec:
 
     Attributes:
         name: shown in logs and reports.
-        classes: class names; a mask's value is an index into them.
-        ignore_value: mask value that is neither learned nor evaluated, 0..255.
+        classes: class names; a class id is an index into them.
+        ignore_value: id of what is neither learned nor evaluated, 0..255.
         palette: one RGB colour a class.
         protocol: `original` evaluates whole images, `sliding` windows of the crop's size.
         lists: paths of list files relative to the root, for `labeled`, `unlabeled` and `val`.
-        images: folder of the training images below the root.
+        frames: folder of each frame of the training samples, below the root: one of images, or two of which the second
+            shows the same places as the first at another time, under the same names.
         masks: folder of their masks below the root; a mask has its image's name and place, but for the suffix.
+        mask_values: the class id, or `ignore_value`, that each value in a mask's file stands for, where the file does
+            not hold ids itself (LEVIR-CD: 0 and 255); other values are faults.
     """
 
     name: str
@@ -35,13 +46,73 @@ class DatasetSpec:
     palette: tuple[Colour, ...] = ()
     protocol: Protocol = "original"
     lists: dict[str, str] = field(default_factory=dict)
-    images: str = "images"
+    frames: tuple[str, ...] = ("images",)
     masks: str = "masks"
+    mask_values: dict[int, int] | None = None
 
     @property
     def num_classes(self) -> int:
         """K, the number of classes."""
         return len(self.classes)
+
+    @property
+    def score(self) -> Score:
+        """What the best model is chosen by: IoU of the changed class for change detection, else the mean of all."""
+        return "changed_iou" if len(self.frames) == 2 and self.num_classes == 2 else "miou"
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The values that a mask's file may hold, ascending."""
+        ids = {*range(self.num_classes), self.ignore_value}
+        return tuple(sorted(ids if self.mask_values is None else self.mask_values))
+
+    def class_ids(self, mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class ids (and `ignore_value`) that the values of a mask's file, all of them known, stand for."""
+        if self.mask_values is None:
+            return mask_HW
+        table = np.zeros(256, dtype=np.uint8)
+        table[list(self.mask_values)] = list(self.mask_values.values())
+        ids_HW: NDArray[np.uint8] = table[mask_HW]
+        return ids_HW
+
+
+PAIRS = DatasetSpec(
+    name="pairs",
+    classes=("unchanged", "changed"),
+    palette=((0, 0, 0), (255, 255, 255)),
+    frames=("A", "B"),
+    masks="label",
+    mask_values={0: 0, 1: 1, 255: 1},
+)
+"""What a folder of pairs is that does not say: laid out as LEVIR-CD, its masks 0/255 or 0/1."""
+
+
+def read_class_ids(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read a mask of a data set as class ids and its ignore value (H, W), uint8.
+
+    Raises:
+        DataError: as `read_mask`, or a value that stands for neither a class nor the ignore value.
+    """
+    values_HW = read_mask(path, max_pixels)
+    present = np.flatnonzero(np.bincount(values_HW.ravel(), minlength=256))
+    known = spec.values
+    wrong = [int(value) for value in present if value not in known]
+    if wrong:
+        raise _wrong_values(wrong, path, spec)
+    return spec.class_ids(values_HW)
+
+
+def _wrong_values(wrong: list[int], path: Path, spec: DatasetSpec) -> DataError:
+    if spec.mask_values is None:
+        expected = f"0 to {spec.num_classes - 1}, or {spec.ignore_value} to ignore"
+    else:
+        expected = ", ".join(map(str, spec.values))
+    return DataError(
+        f"mask values {wrong[:8]} are no class",
+        where=path,
+        expected=expected,
+        remedy="renumber the mask, or correct classes, ignore_value and mask_values in dataset.yaml",
+    )
 
 
 def read_spec(path: Path) -> DatasetSpec:
@@ -84,8 +155,9 @@ def read_spec(path: Path) -> DatasetSpec:
         palette=_read_palette(content.get("palette"), len(classes), path),
         protocol=protocol,
         lists=_read_lists(content.get("lists"), path),
-        images=_read_folder(content, "images", path),
-        masks=_read_folder(content, "masks", path),
+        frames=_read_frames(content.get("frames", ["images"]), path),
+        masks=_read_folder(content.get("masks", "masks"), "masks", path),
+        mask_values=_read_mask_values(content.get("mask_values"), {*range(len(classes)), ignore}, path),
     )
 
 
@@ -118,17 +190,43 @@ def _read_lists(value: Any, path: Path) -> dict[str, str]:
     return value
 
 
-def _read_folder(content: dict[str, Any], key: str, path: Path) -> str:
-    name = content.get(key, key)
+def _read_frames(value: Any, path: Path) -> tuple[str, ...]:
+    frames = [_read_folder(name, "frames", path) for name in value] if isinstance(value, list) else []
+    if not 1 <= len(set(frames)) == len(frames) <= 2:
+        raise DataError(
+            f"frames is {value!r}",
+            where=path,
+            expected="a list of one folder, or of two different ones to detect changes between",
+            remedy="correct it, or leave it out if the images are in images/",
+        )
+    return tuple(frames)
+
+
+def _read_folder(name: Any, key: str, path: Path) -> str:
     folder = PurePosixPath(name) if isinstance(name, str) else None
     if folder is None or folder.is_absolute() or ".." in folder.parts:
         raise DataError(
             f"{key} is {name!r}",
             where=path,
             expected="a folder, relative to the data folder and inside it",
-            remedy=f"correct it, or leave it out if the folder is called {key}",
+            remedy="correct it, or leave it out if the folder has its usual name",
         )
     return folder.as_posix()
+
+
+def _read_mask_values(value: Any, ids: set[int], path: Path) -> dict[int, int] | None:
+    if value is None:
+        return None
+    pairs = [(_byte(key), _byte(id_)) for key, id_ in value.items()] if isinstance(value, dict) else []
+    found = {key: id_ for key, id_ in pairs if key is not None and id_ in ids}
+    if not pairs or len(found) != len(pairs):
+        raise DataError(
+            f"mask_values is {value!r}",
+            where=path,
+            expected="a mapping from values in the masks, 0 to 255, to class ids or the ignore value",
+            remedy="correct it, or leave it out if the masks hold class ids",
+        )
+    return found
 
 
 def shipped_specs() -> dict[str, Path]:

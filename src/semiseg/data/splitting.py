@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Pool, hold_out, load_pool
 from semiseg.data.lists import Sample, inside, write_list
-from semiseg.data.reading import read_mask
 from semiseg.data.source import Source, open_source
+from semiseg.data.spec import DatasetSpec, read_class_ids
 from semiseg.errors import DataError
 from semiseg.seeding import rng
 
@@ -77,7 +77,7 @@ def split_dataset(
             expected=f"1 to {len(pool.masked)}",
             remedy="add masks, or label another number",
         )
-    present_NK = read_presence(pool.masked, source.spec.num_classes)
+    present_NK = read_presence(pool.masked, source.spec)
     chosen = choose(present_NK, labeled, seed=seed)
     unlabeled = [pool.masked[index] for index in sorted(set(range(len(pool.masked))) - set(chosen))] + pool.unmasked
     val_list = source.root / "splits/val.txt" if held_out else None
@@ -96,16 +96,17 @@ def split_dataset(
     )
 
 
-def read_presence(samples: Sequence[Sample], num_classes: int) -> NDArray[np.bool_]:
+def read_presence(samples: Sequence[Sample], spec: DatasetSpec) -> NDArray[np.bool_]:
     """Read the mask of each sample once and return (N, K), whether it shows each class.
 
     Raises:
-        DataError: a mask is missing or unreadable.
+        DataError: a mask is missing or unreadable, or holds a value that is no class.
     """
 
     def shown(sample: Sample) -> NDArray[np.bool_]:
         assert sample.mask is not None
-        shown_K: NDArray[np.bool_] = np.bincount(read_mask(sample.mask).ravel(), minlength=256)[:num_classes] > 0
+        pixels = np.bincount(read_class_ids(sample.mask, spec).ravel(), minlength=256)
+        shown_K: NDArray[np.bool_] = pixels[: spec.num_classes] > 0
         return shown_K
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:

@@ -19,7 +19,8 @@ from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
 from semiseg.data.lists import Sample
-from semiseg.data.reading import read_image, read_mask
+from semiseg.data.reading import read_image
+from semiseg.data.spec import read_class_ids
 from semiseg.errors import SemisegError
 from semiseg.seeding import rng
 
@@ -144,9 +145,13 @@ class TrainStream(TorchDataset[Batch]):
             frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
             geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
-            masks.append(crop_mask(_mask(sample, self.config.max_pixels), geometry, self.dataset.spec.ignore_value))
+            masks.append(crop_mask(self._mask(sample), geometry, self.dataset.spec.ignore_value))
             ids.append(sample.id)
         return Labeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))), ids
+
+    def _mask(self, sample: Sample) -> NDArray[np.uint8]:
+        assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
+        return read_class_ids(sample.mask, self.dataset.spec, self.config.max_pixels)
 
     def _unlabeled(self, epoch: int, slots: Sequence[int]) -> tuple[Unlabeled, list[str]]:
         order = self._order(epoch, "unlabeled", len(self.dataset.unlabeled))
@@ -181,11 +186,6 @@ def _order(seed: int, epoch: int, purpose: str, count: int, length: int) -> NDAr
     """Return which sample stands at each slot of an epoch: the list repeated to the epoch's length, shuffled."""
     repeated = np.arange(max(count, length), dtype=np.int64) % count
     return rng(seed, f"order of {purpose}", epoch).permutation(repeated)
-
-
-def _mask(sample: Sample, max_pixels: int) -> NDArray[np.uint8]:
-    assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
-    return read_mask(sample.mask, max_pixels)
 
 
 def loader_workers(wanted: int, processes: int) -> int:

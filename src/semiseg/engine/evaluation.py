@@ -12,8 +12,8 @@ from torch import Tensor
 
 from semiseg.data import DatasetSpec, Sample
 from semiseg.data.prefetch import prefetch
-from semiseg.data.reading import read_image, read_mask
-from semiseg.data.spec import Protocol
+from semiseg.data.reading import read_image
+from semiseg.data.spec import Protocol, Score, read_class_ids
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import predict_scores
 from semiseg.engine.precision import autocast
@@ -48,10 +48,12 @@ class Evaluation:
     Attributes:
         classes: the names of the classes.
         confusion_KK: counts of pixels, int64; rows are the truth, columns the prediction.
+        score: name of the figure that a model is judged by.
     """
 
     classes: tuple[str, ...]
     confusion_KK: NDArray[np.int64]
+    score: Score = "miou"
 
     @property
     def iou_K(self) -> NDArray[np.float64]:
@@ -65,6 +67,17 @@ class Evaluation:
     def miou(self) -> float:
         """Mean of `iou_K`, 0 to 1."""
         return float(self.iou_K.mean())
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Every figure of all classes by name, 0 to 1; of change detection those of the changed class come first."""
+        changed = changed_scores(self.confusion_KK) if self.score == "changed_iou" else {}
+        return changed | {"miou": self.miou}
+
+    @property
+    def judged_by(self) -> float:
+        """The figure that a model is judged by, 0 to 1."""
+        return self.scores[self.score]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +125,8 @@ class Evaluator:
             done += len(images_BTCHW)
             tick(done)
         return {
-            name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy()) for name, count in counts.items()
+            name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy(), self.spec.score)
+            for name, count in counts.items()
         }
 
     def predict(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
@@ -124,7 +138,7 @@ class Evaluator:
         """Read the frames (T, H, W, 3) and the mask (H, W) of a val sample."""
         assert sample.mask is not None, "check_dataset admits no val sample without a mask"
         frames = np.stack([np.asarray(read_image(path, self.max_pixels)) for path in sample.frames])
-        return frames, read_mask(sample.mask, self.max_pixels)
+        return frames, read_class_ids(sample.mask, self.spec, self.max_pixels)
 
     def _batches(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batch neighbours of one size: `images_BTCHW` and `masks_BHW`, uint8."""
@@ -141,6 +155,23 @@ class Evaluator:
 def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> tuple[Tensor, Tensor]:
     frames_BTHWC = torch.from_numpy(np.stack([frames for frames, _ in pairs]))
     return frames_BTHWC.permute(0, 1, 4, 2, 3), torch.from_numpy(np.stack([mask for _, mask in pairs]))
+
+
+def changed_scores(confusion_22: NDArray[np.int64]) -> dict[str, float]:
+    """Return the figures of change detection, 0 to 1; class 1 is what changed.
+
+    IoU, F1, precision and recall of the changed class, and the accuracy over all pixels. A figure without any pixel to
+    count counts as 0.
+    """
+    kept, false = (int(count) for count in confusion_22[0])
+    missed, found = (int(count) for count in confusion_22[1])
+    return {
+        "changed_iou": found / max(found + false + missed, 1),
+        "changed_f1": 2 * found / max(2 * found + false + missed, 1),
+        "changed_precision": found / max(found + false, 1),
+        "changed_recall": found / max(found + missed, 1),
+        "accuracy": (kept + found) / max(kept + false + missed + found, 1),
+    }
 
 
 def count_confusion(truth: Tensor, predicted: Tensor, classes: int, ignore_value: int) -> Tensor:

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiseg.data.prepare.making import Job, Plan, file_name, link_images, make_masks
+from semiseg.data.prepare.making import Job, Plan, file_name, link_images, make_files
 from semiseg.errors import DataError
 
 Mask = NDArray[np.uint8]
 
 
 def plan_of(paint: Callable[[], Mask], out: Path, count: int = 1) -> Plan:
-    jobs = tuple(Job("train", Path(f"raw{number}"), out / f"{number}.png", paint) for number in range(count))
+    jobs = tuple(Job.of_mask("train", Path(f"raw{number}"), out / f"{number}.png", paint) for number in range(count))
     return Plan(classes=2, expected="a release", jobs=jobs, links={}, published={"train": count})
 
 
@@ -55,7 +55,7 @@ def test_a_killed_write_leaves_no_mask(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(KeyboardInterrupt):
-        make_masks(plan_of(ones, tmp_path), workers=0, progress=quiet)
+        make_files(plan_of(ones, tmp_path), workers=0, progress=quiet)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -65,12 +65,12 @@ def test_a_full_disk_stops_the_run_with_a_remedy(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(DataError, match=r"No space left[\s\S]*0\.png[\s\S]*run again"):
-        make_masks(plan_of(ones, tmp_path), workers=0, progress=quiet)
+        make_files(plan_of(ones, tmp_path), workers=0, progress=quiet)
 
 
 def test_a_killed_process_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a process was killed[\s\S]*fewer workers"):
-        make_masks(plan_of(partial(die, os.getpid()), tmp_path), workers=1, progress=quiet)
+        make_files(plan_of(partial(die, os.getpid()), tmp_path), workers=1, progress=quiet)
 
 
 def test_image_folders_are_linked_by_a_relative_path(images: Path, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_damaged_files_are_named_at_the_end_and_the_others_are_made(
     for path in broken:
         path.write_bytes(path.read_bytes()[:-40])
     (raw / "VOCdevkit/VOC2012/SegmentationClass/2007_000033.png").unlink()
-    with pytest.raises(DataError, match="3 raw files or masks cannot be used; all other 2 masks") as caught:
+    with pytest.raises(DataError, match="3 raw files or masks cannot be used; all other 2 files") as caught:
         prepare("pascal", raw, tmp_path / "out", workers=0)
     assert all(str(path) in str(caught.value) for path in broken)
     assert "2007_000033.png: image not found" in str(caught.value)

@@ -39,7 +39,7 @@ def test_processes_make_the_same_masks(ade20k: Path, tmp_path: Path, masks_in: M
     broken = ade20k / "ADEChallengeData2016/annotations/training/ADE_train_00000002.png"
     broken.write_bytes(broken.read_bytes()[:30])
     for workers in (0, 2):
-        with pytest.raises(DataError, match=r"1 raw files .* all other 2 masks[\s\S]*ADE_train_00000002.png: "):
+        with pytest.raises(DataError, match=r"1 raw files .* all other 2 files[\s\S]*ADE_train_00000002.png: "):
             prepare("ade20k", ade20k, tmp_path / f"out{workers}", workers=workers)
     here, there = (masks_in(tmp_path / f"out{workers}/annotations") for workers in (0, 2))
     assert list(here) == list(there) == ["training/ADE_train_00000001.png", "validation/ADE_val_00000001.png"]
@@ -51,7 +51,7 @@ def test_only_parts_of_another_size_than_the_published_are_differences() -> None
     done = Prepared(made=3_000, existed=474, counts=counts, seconds=61.2)
     assert done.differences == ("val: 499 masks, published 500", "train_extra: 1 images, published 19,998")
     assert done.summary().splitlines() == [
-        "3,000 masks made, 474 existed, 61 s",
+        "3,000 files made, 474 existed, 61 s",
         "not as published: val: 499 masks, published 500",
         "not as published: train_extra: 1 images, published 19,998",
     ]
@@ -65,13 +65,15 @@ def test_a_whole_release_is_said_to_be_as_published() -> None:
     assert done.summary().endswith("all parts are as large as published")
 
 
-@pytest.mark.parametrize("name", ["pascal", "cityscapes", "ade20k", "coco"])
+@pytest.mark.parametrize("name", ["pascal", "cityscapes", "ade20k", "coco", "levir", "whu"])
 def test_an_empty_folder_is_told_what_it_should_hold(tmp_path: Path, name: str) -> None:
     folders = {
         "pascal": "VOCdevkit/VOC2012",
         "cityscapes": "gtFine",
         "ade20k": "ADEChallengeData2016",
         "coco": "annotations/instances_",
+        "levir": r"\{train,val,test\}/\{A,B,label\}",
+        "whu": r"1\. The two-period image data/",
     }
     (tmp_path / "raw").mkdir()
     with pytest.raises(DataError, match=rf"found[\s\S]*expected: .*{folders[name]}"):

@@ -1,4 +1,4 @@
-"""Training masks from the original releases of Pascal, Cityscapes, ADE20K and COCO, as the published lists expect."""
+"""What the published lists name, made from the original releases: training masks, and tiles of image pairs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semiseg.data.prepare import ade20k, cityscapes, coco, pascal
+from semiseg.data.prepare import ade20k, cityscapes, coco, levir, pascal, whu
 from semiseg.data.prepare.making import (
     Count,
     Fault,
     Plan,
     link_images,
-    make_masks,
+    make_files,
     refuse_nothing,
     refuse_overwriting,
 )
@@ -33,6 +33,8 @@ DATASETS: dict[str, Callable[[Path, Path], Plan]] = {
     "cityscapes": cityscapes.plan,
     "ade20k": ade20k.plan,
     "coco": coco.plan,
+    "levir": levir.plan,
+    "whu": whu.plan,
 }
 """What can be prepared, and what plans it from the raw folder and the folder for the result."""
 
@@ -44,9 +46,9 @@ class Prepared:
     """What `prepare` did."""
 
     made: int
-    """Masks made."""
+    """Files made: masks, and tiles of images."""
     existed: int
-    """Masks left alone because they existed."""
+    """Files left alone because they existed."""
     counts: dict[str, Count]
     """By part (`train`, `val`, `train_extra`, ...): how much there is, and how much the published data set has."""
     seconds: float
@@ -63,7 +65,7 @@ class Prepared:
 
     def summary(self) -> str:
         """Return what was done, and how it compares with the published data set, in lines to print."""
-        done = f"{self.made:,} masks made, {self.existed:,} existed, {self.seconds:.0f} s"
+        done = f"{self.made:,} files made, {self.existed:,} existed, {self.seconds:.0f} s"
         differing = [f"not as published: {line}" for line in self.differences]
         return "\n".join([done, *(differing or ["all parts are as large as published"])])
 
@@ -80,10 +82,11 @@ def prepare(
     workers: int | None = None,
     show: Callable[[int, int], object] | None = None,
 ) -> Prepared:
-    """Make the training masks of a data set from its original release, where the published lists look for them.
+    """Make of an original release what the published lists of a data set name and the release does not hold.
 
-    A mask that exists is kept, so a broken run goes on where it stopped. Images are not copied, their folders are
-    linked. A raw file that cannot be used stops nothing until the end.
+    These are training masks, or the tiles of large image pairs and of their masks. A file that exists is kept, so a
+    broken run goes on where it stopped. Images of their final size are not copied, their folders are linked. A raw file
+    that cannot be used stops nothing until the end.
 
     Args:
         dataset: a name of `DATASETS`.
@@ -91,12 +94,12 @@ def prepare(
         out: the folder for the result, to be used as `data.root`.
         workers: processes; 0 works in this one; default: by the number of cores, at most 8. A script that asks for
             processes needs `if __name__ == "__main__":`.
-        show: called at the start and after each mask with the number done and the number of all; default: a bar on the
-            terminal, if standard error is one.
+        show: called at the start and after each mask, or each strip of tiles, with the number of files done and of all;
+            default: a bar on the terminal, if standard error is one.
 
     Raises:
-        DataError: nothing of the release is there, a library is missing, a mask would replace a raw one or cannot be
-            written; or some raw files cannot be used: they are named after all other masks are made.
+        DataError: nothing of the release is there, a library is missing, a file would replace a raw one or cannot be
+            written; or some raw files cannot be used: they are named after all other files are made.
     """
     start = time.perf_counter()
     raw, out = Path(raw), Path(out)
@@ -105,7 +108,7 @@ def prepare(
     refuse_overwriting(plan)
     link_images(plan)
     with _bar(dataset) if show is None else nullcontext(show) as progress:
-        made, existed, faults = make_masks(
+        made, existed, faults = make_files(
             plan, workers=loader_workers(-1 if workers is None else workers, 1), progress=progress
         )
     if faults:
@@ -139,7 +142,7 @@ def _unusable(faults: tuple[Fault, ...], good: int) -> DataError:
     shown = [f"{path}: {reason}" for path, reason in faults[:_SHOWN]]
     more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     return DataError(
-        f"{len(faults)} raw files or masks cannot be used; all other {good:,} masks are in place",
+        f"{len(faults)} raw files or masks cannot be used; all other {good:,} files are in place",
         where="\n            ".join(shown + more),
         remedy="replace these files and run the same command again",
     )

@@ -20,7 +20,7 @@ def plan(raw: Path, out: Path) -> Plan:
         classes=150,
         expected="ADEChallengeData2016/{images,annotations}/{training,validation}, or the contents of that folder",
         jobs=tuple(
-            Job(part, source, out / folder / source.name, partial(classes, source))
+            Job.of_mask(part, source, out / folder / source.name, partial(classes, source))
             for part, folder in parts.items()
             for source in sorted((release / folder).glob("*.png"))
         ),

@@ -34,11 +34,11 @@ def plan(raw: Path, out: Path) -> Plan:
         classes=len(TRAINED),
         expected=f"leftImg8bit/{{train,val}}/CITY/*_leftImg8bit.png and gtFine/{{train,val}}/CITY/*{_SUFFIX}",
         jobs=tuple(
-            Job(part, source, _target(source, raw, out), partial(train_ids, source)) for part, source in sources
+            Job.of_mask(part, source, _target(source, raw, out), partial(train_ids, source)) for part, source in sources
         ),
         links={out / "leftImg8bit": raw / "leftImg8bit"},
         published={"train": 2_975, "val": 500},
-        unmasked={"train_extra": Count(len([*extra.glob("*/*.png")]), 19_998, "images")} if extra.is_dir() else {},
+        others={"train_extra": Count(len([*extra.glob("*/*.png")]), 19_998, "images")} if extra.is_dir() else {},
     )
 
 

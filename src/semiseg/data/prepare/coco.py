@@ -44,7 +44,7 @@ def plan(raw: Path, out: Path) -> Plan:
     found = [(part, raw / f"annotations/instances_{part}2017.json") for part in ("train", "val")]
     for part, path in found:
         try:
-            jobs |= {job.mask: job for job in (_jobs(part, path, out / "masks") if path.exists() else [])}
+            jobs |= {job.files[0]: job for job in (_jobs(part, path, out / "masks") if path.exists() else [])}
         except DataError as error:
             faults.append((path, str(error).splitlines()[0]))
     extra = raw / "unlabeled2017"
@@ -55,7 +55,7 @@ def plan(raw: Path, out: Path) -> Plan:
         jobs=tuple(jobs.values()),
         links={out / folder: raw / folder for folder in folders},
         published={"train": 118_287, "val": 5_000},
-        unmasked={extra.name: Count(len([*extra.glob("*.jpg")]), 123_403, "images")} if extra.is_dir() else {},
+        others={extra.name: Count(len([*extra.glob("*.jpg")]), 123_403, "images")} if extra.is_dir() else {},
         faults=tuple(faults),
     )
 
@@ -68,7 +68,7 @@ def _jobs(part: str, path: Path, masks: Path) -> list[Job]:
         for item in content["annotations"]:
             instances[item["image_id"]].append((_CLASS_OF[item["category_id"]], item["segmentation"]))
         return [
-            Job(
+            Job.of_mask(
                 part,
                 path,
                 masks / f"{Path(file_name(image['file_name'], path)).stem}.png",

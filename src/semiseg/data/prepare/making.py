@@ -1,4 +1,4 @@
-"""What the data sets share: a plan of masks to make, made in parallel, each written whole or not at all."""
+"""What the data sets share: a plan of files to make, made in parallel, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ from semiseg.errors import DataError
 IGNORE = 255
 """The mask value of pixels that are neither learned nor evaluated, in every published data set."""
 
-_CHUNK = 16  # masks handed to a process at once: they take milliseconds each
+_CHUNK = 16  # jobs handed to a process at once at most: most take milliseconds each
 
 Fault = tuple[Path, str]
 """A raw file that cannot be used, and why."""
@@ -33,19 +33,33 @@ Fault = tuple[Path, str]
 
 @dataclass(frozen=True)
 class Job:
-    """One mask to make.
+    """What is made of a piece of the release at once: one mask, or several tiles of a large image or of its mask.
 
     Attributes:
-        part: which published list it belongs to, `train` or `val`.
+        part: the part of the data set that the files are counted in; None for tiles of images, which are not counted.
         source: the raw file it is made from, named where it cannot be used.
-        mask: where it goes.
-        paint: returns the mask, (H, W) uint8; called in another process, so it must be picklable.
+        files: where the results go.
+        paint: returns the results in that order, masks (H, W) or images (H, W, 3) of uint8; called in another process,
+            so it must be picklable.
     """
 
-    part: str
+    part: str | None
     source: Path
-    mask: Path
-    paint: Callable[[], NDArray[np.uint8]]
+    files: tuple[Path, ...]
+    paint: Callable[[], Sequence[NDArray[np.uint8]]]
+
+    @classmethod
+    def of_mask(cls, part: str, source: Path, mask: Path, paint: Callable[[], NDArray[np.uint8]]) -> Job:
+        """Return the job that makes the one mask that `paint` returns."""
+        return cls(part, source, (mask,), partial(_alone, paint))
+
+    def missing(self) -> int:
+        """Return how many of the files do not exist."""
+        return sum(not file.exists() for file in self.files)
+
+
+def _alone(paint: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8]]:
+    return (paint(),)
 
 
 @dataclass(frozen=True)
@@ -70,10 +84,10 @@ class Plan:
     Attributes:
         classes: K; a mask holds 0 to K - 1 and 255.
         expected: the folders of the release, to be named where they are missing.
-        jobs: the masks to make.
-        links: the image folders of the result, and the raw folder that each one links to.
+        jobs: the files to make.
+        links: the folders of the result that are linked as they are, and the raw folder that each one links to.
         published: number of masks of each part in the published data set.
-        unmasked: parts without masks that the raw release holds.
+        others: what else the raw release holds: images without masks, or masks that are linked as they are.
         faults: raw files that no job could be planned from.
     """
 
@@ -82,13 +96,13 @@ class Plan:
     jobs: tuple[Job, ...]
     links: dict[Path, Path]
     published: dict[str, int]
-    unmasked: dict[str, Count] = field(default_factory=dict)
+    others: dict[str, Count] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
 
     def counts(self) -> dict[str, Count]:
         """Return what there is of each part once all jobs are done."""
-        found = Counter(job.part for job in self.jobs)
-        return {part: Count(found[part], number) for part, number in self.published.items()} | self.unmasked
+        found = Counter(job.part for job in self.jobs for _ in job.files)
+        return {part: Count(found[part], number) for part, number in self.published.items()} | self.others
 
 
 def find_folder(raw: Path, places: Iterable[str], holds: str) -> Path | None:
@@ -96,15 +110,15 @@ def find_folder(raw: Path, places: Iterable[str], holds: str) -> Path | None:
     return next((raw / place for place in places if (raw / place / holds).exists()), None)
 
 
-def require_library(name: str) -> None:
-    """Refuse to begin without an optional library.
+def require_library(name: str, extra: str = "prepare") -> None:
+    """Refuse to begin without a library of an extra of this package.
 
     Raises:
         DataError: it is not installed.
     """
     if find_spec(name) is None:
         raise DataError(
-            f"{name} is not installed, and this release is read with it", remedy="pip install 'semiseg[prepare]'"
+            f"{name} is not installed, and this release is read with it", remedy=f"pip install 'semiseg[{extra}]'"
         )
 
 
@@ -128,26 +142,27 @@ def refuse_nothing(plan: Plan, raw: Path) -> None:
     """Refuse a raw folder that holds nothing of the release.
 
     Raises:
-        DataError: there is no mask to make, and no damaged file that says why.
+        DataError: there are no masks to make or to link, and no damaged file that says why.
     """
-    if not plan.jobs and not plan.faults:
+    if not plan.jobs and not plan.faults and all(count.of != "masks" for count in plan.others.values()):
         raise DataError(
             "nothing of the release found", where=raw, expected=plan.expected, remedy="unpack the release there"
         )
 
 
 def refuse_overwriting(plan: Plan) -> None:
-    """Refuse a result whose masks would take the place of raw ones.
+    """Refuse a result whose files would take the place of raw ones.
 
     Raises:
-        DataError: a mask has the path of the file it is made from.
+        DataError: a file has the path of the one it is made from.
     """
     real = {
-        folder: folder.resolve() for folder in {path.parent for job in plan.jobs for path in (job.source, job.mask)}
+        folder: folder.resolve() for folder in {path.parent for job in plan.jobs for path in (job.source, *job.files)}
     }
     for job in plan.jobs:
-        if job.mask.name == job.source.name and real[job.mask.parent] == real[job.source.parent]:
-            raise DataError("a mask would replace a raw one", where=job.source, remedy="choose another output folder")
+        for file in job.files:
+            if file.name == job.source.name and real[file.parent] == real[job.source.parent]:
+                raise DataError("a file would replace a raw one", where=file, remedy="choose another output folder")
 
 
 def link_images(plan: Plan) -> None:
@@ -197,40 +212,45 @@ def _place(source: str, target: str) -> str:
     return target
 
 
-def make_masks(
+def make_files(
     plan: Plan, *, workers: int, progress: Callable[[int, int], object]
 ) -> tuple[int, int, tuple[Fault, ...]]:
-    """Make the masks that do not exist.
+    """Make the files that do not exist.
 
     Args:
         plan: what to make.
         workers: number of processes; 0 works in this one.
-        progress: called at the start and after each mask with the number done and the number of all.
+        progress: called at the start and after each job with the number of files done and the number of all.
 
     Returns:
         How many were made, how many existed, and the raw files that cannot be used.
 
     Raises:
-        DataError: a mask cannot be written, or a process was killed.
+        DataError: a file cannot be written, or a process was killed.
     """
-    waiting = [job for job in plan.jobs if not job.mask.exists()]
-    existed = len(plan.jobs) - len(waiting)
-    for folder in {job.mask.parent for job in waiting}:
+    missing = [job.missing() for job in plan.jobs]
+    waiting = [(job, number) for job, number in zip(plan.jobs, missing, strict=True) if number]
+    total, made = sum(len(job.files) for job in plan.jobs), 0
+    existed = done = total - sum(missing)
+    for folder in {file.parent for job, _ in waiting for file in job.files}:
         folder.mkdir(parents=True, exist_ok=True)
-    progress(existed, len(plan.jobs))
+    progress(existed, total)
     faults = list(plan.faults)
     try:
-        with _mapped(partial(_make, classes=plan.classes), waiting, workers) as results:
-            for done, (job, reason) in enumerate(zip(waiting, results, strict=True), start=existed + 1):
-                if reason is not None:
+        with _mapped(partial(_make, classes=plan.classes), [job for job, _ in waiting], workers) as results:
+            for (job, number), reason in zip(waiting, results, strict=True):
+                done += number
+                if reason is None:
+                    made += number
+                else:
                     faults.append((job.source, reason))
-                progress(done, len(plan.jobs))
+                progress(done, total)
     except BrokenProcessPool as error:
         raise DataError(
             "a process was killed, perhaps for want of memory",
             remedy="run again with fewer workers: what is made is kept",
         ) from error
-    return len(waiting) + len(plan.faults) - len(faults), existed, tuple(faults)
+    return made, existed, tuple(dict.fromkeys(faults))  # several jobs may stumble over the same damage
 
 
 @contextmanager
@@ -241,41 +261,42 @@ def _mapped(function: Callable[[Job], str | None], jobs: list[Job], workers: int
     # Spawned, not forked: a fork would take over the locks of the threads of this process.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_leave_interrupts)
     try:
-        yield pool.map(function, jobs, chunksize=_CHUNK)
+        yield pool.map(function, jobs, chunksize=min(_CHUNK, 1 + len(jobs) // (4 * workers)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _leave_interrupts() -> None:
-    """Let the parent process alone answer to Ctrl-C; the masks in hand are finished."""
+    """Let the parent process alone answer to Ctrl-C; the files in hand are finished."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make(job: Job, classes: int) -> str | None:
-    """Make one mask; return why it cannot be made."""
+    """Make the missing files of a job; return why they cannot be made."""
     try:
-        mask_HW = job.paint()
+        results = job.paint()
     except DataError as error:
         return str(error).splitlines()[0]
-    values = np.flatnonzero(np.bincount(mask_HW.ravel(), minlength=256))
-    wrong = [int(value) for value in values if value >= classes and value != IGNORE]
+    counts_V = sum(np.bincount(pixels.ravel(), minlength=256) for pixels in results if pixels.ndim == 2)
+    wrong = [int(value) for value in np.flatnonzero(counts_V) if value >= classes and value != IGNORE]
     if wrong:
         return f"mask values {wrong[:8]} are no class"
-    try:
-        _write(mask_HW, job.mask)
-    except OSError as error:
-        raise DataError(
-            f"cannot write a mask ({error.strerror or error})",
-            where=job.mask,
-            remedy="free space or choose another output folder, and run again: what is made is kept",
-        ) from error
+    for pixels, path in zip(results, job.files, strict=True):
+        if not path.exists():
+            _write(pixels, path)
     return None
 
 
-def _write(mask_HW: NDArray[np.uint8], path: Path) -> None:
+def _write(pixels: NDArray[np.uint8], path: Path) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        Image.fromarray(mask_HW).save(part, format="PNG")
+        Image.fromarray(pixels).save(part, format="PNG")
         part.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write a file ({error.strerror or error})",
+            where=path,
+            remedy="free space or choose another output folder, and run again: what is made is kept",
+        ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ def plan(raw: Path, out: Path) -> Plan:
         classes=21,
         expected=_EXPECTED,
         jobs=(
-            *(Job(part, path, masks / path.name, partial(read_mask, path)) for part, path in drawn),
+            *(Job.of_mask(part, path, masks / path.name, partial(read_mask, path)) for part, path in drawn),
             *(
-                Job("train", path, masks / f"{path.stem}.png", partial(read_sbd, path))
+                Job.of_mask("train", path, masks / f"{path.stem}.png", partial(read_sbd, path))
                 for path in contours
                 if path.stem not in part_of
             ),
