@@ -13,7 +13,7 @@ from semiseg.api import TrainedRun
 from semiseg.config import Config
 from semiseg.data.scenes import write_scenes
 from semiseg.engine.training import TrainingResult
-from semiseg.errors import RunError
+from semiseg.errors import ConfigError, RunError
 from semiseg.quickstart import METHODS, demo
 
 TINY = (
@@ -102,3 +102,19 @@ def test_what_is_no_demo_is_never_removed(trained: list[Config], tmp_path: Path,
         demo(tmp_path / "thesis.txt", fresh=fresh)
     assert contents(tmp_path) == {tmp_path / "thesis.txt": b"years"}
     assert trained == []
+
+
+def test_the_demo_of_change_detection_trains_two_methods_on_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    summary = demo(out, task="change", overrides=TINY)
+    assert summary.keys() == {"labeled_only", "unimatch_v2", "seconds"}
+    for name in ("labeled_only", "unimatch_v2"):
+        card = json.loads((out / name / "model" / "config.json").read_text())
+        assert card["frames"] == 2
+        assert card["metrics"]["changed_iou"] == summary[name]["changed_iou"]
+    assert "changed IoU" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="did you mean 'change'"):
+        demo(tmp_path / "other", task="chang")
+    assert not (tmp_path / "other").exists()

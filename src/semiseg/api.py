@@ -77,7 +77,9 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         dataset = load_dataset(config.data)
         if processes.is_main:
             check_dataset(dataset, config.data.max_pixels, unlabeled=division.unlabeled > 0)
-        student = build_segmenter(config.model, dataset.spec.num_classes, seed=config.seed)
+        student = build_segmenter(
+            config.model, dataset.spec.num_classes, frames=len(dataset.spec.frames), seed=config.seed
+        )
         student = share_batch_norm(student, processes)
         _check_crop(config, student)
         if processes.is_main:
@@ -171,6 +173,7 @@ def _task(
             classes=spec.classes,
             palette=spec.palette,
             ignore_value=spec.ignore_value,
+            frames=len(spec.frames),
             crop=config.data.crop,
             protocol=protocol,
             model=student.config,

@@ -79,7 +79,7 @@ def test_a_row_shows_image_truth_prediction_and_confidence(
     assert sheet.width > 0
     for row, sample in zip(drawn, (val, unlabeled), strict=True):
         image = np.array(Image.open(sample.frames[0]))
-        assert np.array_equal(row.image_HW3, image)
+        assert np.array_equal(row.frames[0], image)
         with torch.no_grad():
             scores = judge.predict(model, torch.from_numpy(image).permute(2, 0, 1)[None, None])
         assert row.prediction_HW is not None

@@ -9,6 +9,8 @@ from PIL import Image
 
 from semiseg.data.palette import default_palette
 from semiseg.engine.pictures import (
+    FALSE_ALARM,
+    MISSED,
     PictureRow,
     colourise,
     indexed_image,
@@ -22,7 +24,7 @@ def random_row(rng: np.random.Generator, height: int = 30, width: int = 40) -> P
     mask = rng.integers(0, 3, (height, width), dtype=np.uint8)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     confidence = np.ones((height, width), np.float32)
-    return PictureRow(title="a", image_HW3=image, truth_HW=mask, prediction_HW=mask, confidence_HW=confidence)
+    return PictureRow(title="a", frames=(image,), truth_HW=mask, prediction_HW=mask, confidence_HW=confidence)
 
 
 def pixels(sheet: Image.Image) -> NDArray[np.uint8]:
@@ -90,7 +92,7 @@ def test_pixels_below_the_threshold_are_greyed_in_the_pseudo_label_only() -> Non
     palette = ((200, 30, 30),)
     image = np.zeros((30, 40, 3), np.uint8)
     sure, unsure = (
-        PictureRow(title="", image_HW3=image, prediction_HW=mask, confidence_HW=np.full((30, 40), level, np.float32))
+        PictureRow(title="", frames=(image,), prediction_HW=mask, confidence_HW=np.full((30, 40), level, np.float32))
         for level in (0.95, 0.94)
     )
     shown = [share_of(sample_sheet([row], ["a"], palette, cell_width=40), palette[0]) for row in (sure, unsure)]
@@ -107,7 +109,7 @@ def test_pixels_below_the_threshold_are_greyed_in_the_pseudo_label_only() -> Non
 def test_columns_that_no_row_fills_are_left_out() -> None:
     rng = np.random.default_rng(0)
     full = random_row(rng)
-    bare = PictureRow(title="b", image_HW3=full.image_HW3, prediction_HW=full.prediction_HW)
+    bare = PictureRow(title="b", frames=full.frames, prediction_HW=full.prediction_HW)
     widths = [sample_sheet(rows, ["a"], default_palette(1)).width for rows in ([full], [bare], [full, bare])]
     assert widths[0] == widths[2]
     assert widths[0] - widths[1] == 2 * (288 + 12)
@@ -122,10 +124,40 @@ def test_a_sheet_takes_images_of_any_shape(height: int, width: int) -> None:
 
 def test_long_titles_and_many_classes_stay_within_the_sheet() -> None:
     row = random_row(np.random.default_rng(0))
-    wild = PictureRow(title="x\n\x1b[31m" * 200, image_HW3=row.image_HW3, prediction_HW=row.prediction_HW)
+    wild = PictureRow(title="x\n\x1b[31m" * 200, frames=row.frames, prediction_HW=row.prediction_HW)
     few = sample_sheet([wild], ["a"], default_palette(1))
     many = sample_sheet([wild], [f"class {index} " * 3 for index in range(150)], default_palette(150))
     assert many.width == few.width
     assert many.height > few.height + 10 * 22, "the legend takes further lines"
     border = pixels(many)[:, -20:]
     assert (border == 255).all(), "nothing is drawn into the margin"
+
+
+# Pairs
+
+
+def pair_row(truth: NDArray[np.uint8] | None, prediction: NDArray[np.uint8]) -> PictureRow:
+    before, after = np.full((*prediction.shape, 3), 10, np.uint8), np.full((*prediction.shape, 3), 240, np.uint8)
+    return PictureRow(title="p", frames=(before, after), truth_HW=truth, prediction_HW=prediction)
+
+
+def test_a_pair_is_drawn_before_and_after_with_missed_and_false_changes() -> None:
+    truth = np.zeros((40, 40), np.uint8)
+    prediction = truth.copy()
+    truth[:20, :20] = 1  # a quarter is missed,
+    prediction[20:, 20:] = 1  # a quarter is false
+    palette = ((60, 60, 70), (90, 200, 250))
+    sheet = sample_sheet([pair_row(truth, prediction)], ("unchanged", "changed"), palette, mistakes=True)
+    cell = 288 * 288
+    for colour in (MISSED, FALSE_ALARM):
+        assert share_of(sheet, colour) * sheet.width * sheet.height == pytest.approx(cell / 4, rel=0.02)
+    for shade in (10, 240):
+        assert share_of(sheet, (shade, shade, shade)) * sheet.width * sheet.height >= cell * 0.98
+    plain = sample_sheet([pair_row(truth, prediction)], ("unchanged", "changed"), palette)
+    assert share_of(plain, MISSED) == share_of(plain, FALSE_ALARM) == 0
+
+
+def test_a_pair_without_a_mask_shows_no_mistakes() -> None:
+    prediction = np.ones((40, 40), np.uint8)
+    sheet = sample_sheet([pair_row(None, prediction)], ("a", "b"), ((0, 0, 9), (0, 0, 200)), mistakes=True)
+    assert share_of(sheet, FALSE_ALARM) * sheet.width * sheet.height < 300, "the legend alone"

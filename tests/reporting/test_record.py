@@ -12,7 +12,7 @@ def test_the_best_evaluation_is_the_teachers_highest_with_the_student_of_that_st
     best = read_run(finished_run).best()
     assert best is not None
     assert (best.step, best.epoch) == (15, 3.0)
-    assert best.miou == {"teacher": 0.70, "student": pytest.approx(0.60)}
+    assert best.figures == {"teacher": 0.70, "student": pytest.approx(0.60)}
     assert [name for name, _ in best.classes] == ["field", "road & path", "<b>water</b>"]
     assert [found["teacher"] for _, found in best.classes] == pytest.approx([0.6, 0.7, 0.8])
     assert [found["student"] for _, found in best.classes] == pytest.approx([0.5, 0.6, 0.7])
@@ -33,7 +33,7 @@ def test_a_method_without_a_teacher_is_judged_by_its_student(fresh_run: Path) ->
     best = record.best()
     assert record.models() == ("student",)
     assert best is not None
-    assert (best.step, best.miou, best.classes) == (5, {"student": 0.4}, (("field", {"student": 0.4}),))
+    assert (best.step, best.figures, best.classes) == (5, {"student": 0.4}, (("field", {"student": 0.4}),))
 
 
 def test_a_run_without_evaluations_has_no_best(fresh_run: Path) -> None:

@@ -16,11 +16,11 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
 
   semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
   semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
-  semiseg evaluate MODEL                mIoU of a saved model on its val images
+  semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
   semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder
   semiseg report RUN                    write RUN/report.html again
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
-  semiseg data prepare|split            training masks of original releases; which images are labeled
+  semiseg data prepare|split            masks and tiles of original releases; which images are labeled
   semiseg convert SOURCE OUT            a published checkpoint into a model, and back
   semiseg slurm RECIPE                  write a submit script for a cluster
   semiseg doctor                        what this machine can do

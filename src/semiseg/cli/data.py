@@ -9,9 +9,9 @@ from pathlib import Path
 from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, closest
 
-_USAGE = """semiseg data: make training masks of the original releases, and new splits
+_USAGE = """semiseg data: make masks or tiles of the original releases, and new splits
 
-  semiseg data prepare NAME --raw DIR --out DIR   masks of pascal, cityscapes, ade20k or coco (docs/datasets.md)
+  semiseg data prepare NAME --raw DIR --out DIR   pascal, cityscapes, ade20k, coco, levir or whu (docs/datasets.md)
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
 
 Each has -h, and --json FILE writes its result for scripts."""
@@ -30,7 +30,7 @@ def data_verb(words: list[str]) -> None:
 def _prepare(words: list[str]) -> None:
     from semiseg.data.prepare import DATASETS, prepare
 
-    parser = Parser("data prepare", "Make training masks of an original release; finished ones are kept.")
+    parser = Parser("data prepare", "Make the masks or tiles of an original release; finished ones are kept.")
     parser.add_argument("dataset", choices=sorted(DATASETS))
     parser.add_argument("--raw", type=Path, required=True, help="the unpacked original release")
     parser.add_argument("--out", type=Path, required=True, help="the data folder to make")

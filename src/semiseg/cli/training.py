@@ -9,14 +9,16 @@ from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
 
 def demo_verb(words: list[str]) -> None:
     """Show the method on drawn scenes."""
-    from semiseg.quickstart import demo
+    from semiseg.quickstart import TASKS, demo
 
-    parser = Parser("demo", "Labeled-only, FixMatch and UniMatch V2 on drawn scenes, side by side.")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where everything goes")
+    parser = Parser("demo", "Labeled-only and UniMatch V2 (and FixMatch) on drawn scenes, side by side.")
+    parser.add_argument("--task", choices=list(TASKS), default="segmentation", help="change: two dates of each place")
+    parser.add_argument("--out", type=Path, help="where everything goes; default: runs/demo, or runs/demo-change")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="remove an earlier demo at the same place first")
     options = parser.parse_args(words)
-    summary = demo(options.out, seed=options.seed, fresh=options.fresh)
+    out = options.out or Path("runs") / TASKS[options.task].recipe
+    summary = demo(out, task=options.task, seed=options.seed, fresh=options.fresh)
     write_json(options.json, summary)
 
 
@@ -24,6 +26,7 @@ def train_verb(words: list[str]) -> None:
     """Train a model."""
     from semiseg.api import recipe_config, train
     from semiseg.config import config_parser
+    from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
     parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume] [--json FILE] [--key value ...]"
@@ -35,12 +38,12 @@ def train_verb(words: list[str]) -> None:
     known, overrides = parser.parse_known_args(words)
     refuse_stray(overrides, "train")
     run = train(recipe_config(recipe, overrides), resume=known.resume)
-    best = run.result.best
-    print(f"done: best mIoU {best:.2%} at step {run.result.best_step}" if best is not None else "done: not evaluated")
+    result = run.result
+    name, best = SCORE_NAMES[result.score], result.best
+    print(f"done: best {name} {best:.2%} at step {result.best_step}" if best is not None else "done: not evaluated")
     print(f"model:  {run.path / 'model'}\nreport: {run.path / 'report.html'}")
-    write_json(
-        known.json, {"run": str(run.path), "best_miou": best, "steps": run.result.steps, "seconds": run.result.seconds}
-    )
+    facts = {"run": str(run.path), f"best_{result.score}": best, "steps": result.steps, "seconds": result.seconds}
+    write_json(known.json, facts)
 
 
 def slurm_verb(words: list[str]) -> None:

@@ -20,7 +20,7 @@ from semiseg.models import Segmenter
 def draw_samples(
     model: Segmenter, evaluator: Evaluator, unlabeled: Sequence[Sample], threshold: float, *, each: int = 3
 ) -> Image.Image:
-    """Draw some val and unlabeled samples: image, truth, prediction, pseudo-label.
+    """Draw some val and unlabeled samples: image (or before and after), truth, prediction, pseudo-label.
 
     Args:
         model: the labeling model, in eval mode.
@@ -37,14 +37,15 @@ def draw_samples(
         rows.append(
             PictureRow(
                 title=sample.id,
-                image_HW3=frames[-1],
+                frames=tuple(frames),
                 truth_HW=truth,
                 prediction_HW=prediction,
                 confidence_HW=confidence,
                 threshold=threshold,
             )
         )
-    return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value)
+    mistakes = spec.score == "changed_iou"
+    return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value, mistakes=mistakes)
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

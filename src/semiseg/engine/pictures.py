@@ -19,6 +19,9 @@ _INK: Colour = (38, 40, 46)
 _QUIET_INK: Colour = (112, 116, 126)
 _PAPER: Colour = (255, 255, 255)
 _EMPTY_CELL: Colour = (240, 241, 244)
+MISSED: Colour = (222, 60, 75)
+FALSE_ALARM: Colour = (245, 166, 35)
+"""How a change is drawn that was not found, and one that was found where there is none."""
 _MARGIN, _GAP, _LINE, _SWATCH = 24, 12, 22, 14
 """Sizes in pixels: the border of the sheet, the space between pictures, a line of text, a colour of the legend."""
 _TALLEST_CELL = 1.5
@@ -93,8 +96,8 @@ class PictureRow:
 
     title: str
     """What to print above the row, usually the sample's id."""
-    image_HW3: NDArray[np.uint8]
-    """RGB, 0 to 255."""
+    frames: tuple[NDArray[np.uint8], ...]
+    """The image, or the two of a pair: each (H, W, 3), RGB, 0 to 255."""
     truth_HW: NDArray[np.uint8] | None = None
     """Class ids of the mask; None for an unlabeled image."""
     prediction_HW: NDArray[np.uint8]
@@ -105,6 +108,19 @@ class PictureRow:
     """Pixels less confident than this take no part in the pseudo-label."""
 
 
+@dataclass(frozen=True)
+class _Colours:
+    """How a sheet draws class ids: a colour for each of 256, the id of ignored pixels, and whether mistakes show."""
+
+    table: NDArray[np.uint8]
+    ignore_value: int
+    mistakes: bool
+
+
+_FRAME_NAMES = {1: ["image"], 2: ["before", "after"]}
+"""The columns of a sample's frames, by their number."""
+
+
 def sample_sheet(
     rows: Sequence[PictureRow],
     classes: Sequence[str],
@@ -112,11 +128,12 @@ def sample_sheet(
     *,
     ignore_value: int = 255,
     cell_width: int = 288,
+    mistakes: bool = False,
 ) -> Image.Image:
     """Draw one sheet with the columns image, truth, prediction and pseudo-label, and a legend of the classes below.
 
-    A column that no row has anything for is left out. In the pseudo-label, pixels below the threshold are greyed until
-    their class is only just visible.
+    Of a pair, there are the columns before and after. A column that no row has anything for is left out. In the
+    pseudo-label, pixels below the threshold are greyed until their class is only just visible.
 
     Args:
         rows: at least one image.
@@ -124,17 +141,18 @@ def sample_sheet(
         palette: one colour per class.
         ignore_value: the id of pixels without a class, drawn black.
         cell_width: width of one picture in pixels.
+        mistakes: draw the missed and the false changes of a prediction (class 1) in colours of their own.
     """
-    table = _lookup(palette, ignore_value)
-    columns = ["image", "truth", "prediction", "pseudo-label"]
+    colours = _Colours(_lookup(palette, ignore_value), ignore_value, mistakes)
+    columns = [*_FRAME_NAMES[len(rows[0].frames)], "truth", "prediction", "pseudo-label"]
     if all(row.truth_HW is None for row in rows):
         columns.remove("truth")
     if all(row.confidence_HW is None for row in rows):
         columns.remove("pseudo-label")
     width = len(columns) * (cell_width + _GAP) - _GAP
     strips = [_header(columns, cell_width, width)]
-    strips += [_row_strip(row, columns, cell_width, table, ignore_value) for row in rows]
-    strips.append(_legend(classes, palette, width))
+    strips += [_row_strip(row, columns, cell_width, colours) for row in rows]
+    strips.append(_legend(_legend_entries(classes, palette, mistakes), width))
     return _stack(strips)
 
 
@@ -156,21 +174,19 @@ def _header(columns: Sequence[str], cell_width: int, width: int) -> Image.Image:
     return strip
 
 
-def _row_strip(
-    row: PictureRow, columns: Sequence[str], cell_width: int, table: NDArray[np.uint8], ignore_value: int
-) -> Image.Image:
-    image_height, image_width = row.image_HW3.shape[:2]
+def _row_strip(row: PictureRow, columns: Sequence[str], cell_width: int, colours: _Colours) -> Image.Image:
+    image_height, image_width = row.frames[0].shape[:2]
     height = max(1, round(cell_width * min(image_height / image_width, _TALLEST_CELL)))
     strip = Image.new("RGB", (len(columns) * (cell_width + _GAP) - _GAP, _LINE + height), _PAPER)
     draw, font = ImageDraw.Draw(strip), _font(13)
-    share = _confident_share(row, ignore_value)
+    share = _confident_share(row, colours.ignore_value)
     caption = "" if share is None else f"{share:.0%} of the pixels at {row.threshold:g} or more"
     last_left = (len(columns) - 1) * (cell_width + _GAP)
     title_room = strip.width if share is None else last_left - _GAP
     draw.text((0, _LINE // 2), _fitted(row.title, title_room, font), fill=_QUIET_INK, font=font, anchor="lm")
     draw.text((last_left, _LINE // 2), _fitted(caption, cell_width, font), fill=_QUIET_INK, font=font, anchor="lm")
     for index, name in enumerate(columns):
-        strip.paste(_cell(row, name, cell_width, height, table), (index * (cell_width + _GAP), _LINE))
+        strip.paste(_cell(row, name, cell_width, height, colours), (index * (cell_width + _GAP), _LINE))
     return strip
 
 
@@ -181,13 +197,13 @@ def _confident_share(row: PictureRow, ignore_value: int) -> float | None:
     return float((row.confidence_HW[counted] >= row.threshold).mean()) if counted.any() else 0.0
 
 
-def _cell(row: PictureRow, column: str, width: int, height: int, table: NDArray[np.uint8]) -> Image.Image:
+def _cell(row: PictureRow, column: str, width: int, height: int, colours: _Colours) -> Image.Image:
     """Draw one picture of a row, centred in `width` x `height` where its proportions differ."""
     cell = Image.new("RGB", (width, height), _EMPTY_CELL)
-    image_height, image_width = row.image_HW3.shape[:2]
+    image_height, image_width = row.frames[0].shape[:2]
     scale = min(width / image_width, height / image_height)
     size = max(1, round(image_width * scale)), max(1, round(image_height * scale))
-    picture = _picture(row, column, size, table)
+    picture = _picture(row, column, size, colours)
     if picture is None:
         ImageDraw.Draw(cell).text((width // 2, height // 2), "none", fill=_QUIET_INK, font=_font(13), anchor="mm")
     else:
@@ -195,19 +211,26 @@ def _cell(row: PictureRow, column: str, width: int, height: int, table: NDArray[
     return cell
 
 
-def _picture(row: PictureRow, column: str, size: tuple[int, int], table: NDArray[np.uint8]) -> Image.Image | None:
+def _picture(row: PictureRow, column: str, size: tuple[int, int], colours: _Colours) -> Image.Image | None:
     """Return the picture of one column at `size` (width, height), or None if the row has nothing for it."""
-    if column == "image":
-        return Image.fromarray(np.ascontiguousarray(row.image_HW3)).resize(size, Image.Resampling.LANCZOS)
+    names = _FRAME_NAMES[len(row.frames)]
+    if column in names:
+        frame = np.ascontiguousarray(row.frames[names.index(column)])
+        return Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)
+    truth = None if row.truth_HW is None else _nearest(row.truth_HW, size)
     if column == "truth":
-        return None if row.truth_HW is None else Image.fromarray(table[_nearest(row.truth_HW, size)])
-    colours = table[_nearest(row.prediction_HW, size)]
+        return None if truth is None else Image.fromarray(colours.table[truth])
+    prediction = _nearest(row.prediction_HW, size)
+    drawn = colours.table[prediction]
+    if column == "prediction" and colours.mistakes and truth is not None:
+        drawn[(truth == 1) & (prediction != 1)] = MISSED
+        drawn[(truth == 0) & (prediction == 1)] = FALSE_ALARM
     if column == "pseudo-label":
         if row.confidence_HW is None:
             return None
         unsure = _nearest(row.confidence_HW, size) < row.threshold
-        colours[unsure] = _greyed(colours[unsure])
-    return Image.fromarray(colours)
+        drawn[unsure] = _greyed(drawn[unsure])
+    return Image.fromarray(drawn)
 
 
 def _nearest(map_HW: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -223,11 +246,15 @@ def _greyed(colours_N3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return (0.14 * colours_N3 + 0.86 * grey).round().astype(np.uint8)
 
 
-def _legend(classes: Sequence[str], palette: Sequence[Colour], width: int) -> Image.Image:
+def _legend_entries(classes: Sequence[str], palette: Sequence[Colour], mistakes: bool) -> list[tuple[str, Colour]]:
+    marks = [("missed change", MISSED), ("false change", FALSE_ALARM)] if mistakes else []
+    return [*zip(classes, palette, strict=True), *marks, ("ignored", IGNORED)]
+
+
+def _legend(named: Sequence[tuple[str, Colour]], width: int) -> Image.Image:
     font = _font(13)
     step = _SWATCH + 6
-    entries = [(_fitted(name, width - step, font), colour) for name, colour in zip(classes, palette, strict=True)]
-    entries.append(("ignored", IGNORED))
+    entries = [(_fitted(name, width - step, font), colour) for name, colour in named]
     places = []
     left = line = 0
     for name, colour in entries:

@@ -14,7 +14,7 @@ from semiseg.published import PublishedCurve
 class Progress:
     """Measures the pace of a run. Pauses (evaluations) count for the time left, not for images per second."""
 
-    def __init__(self, *, steps: int, per_epoch: int, images: int, done: int) -> None:
+    def __init__(self, *, steps: int, per_epoch: int, images: int, done: int, score: str = "mIoU") -> None:
         """Start the clock.
 
         Args:
@@ -22,8 +22,9 @@ class Progress:
             per_epoch: steps of an epoch.
             images: images of a step, labeled and unlabeled, over all processes.
             done: steps done before, by a run that is resumed.
+            score: what the figure is called that a model is judged by.
         """
-        self.steps, self.per_epoch, self.images = steps, per_epoch, images
+        self.steps, self.per_epoch, self.images, self.score = steps, per_epoch, images, score
         self._began, self._first = time.monotonic(), done
         self._mark, self._marked, self._pause = self._began, done, 0.0
 
@@ -56,13 +57,13 @@ class Progress:
             words.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB")
         words.append(f"{duration(self._left(step))} left")
         if best is not None:
-            words.append(f"best mIoU {best:.1%}")
+            words.append(f"best {self.score} {best:.1%}")
         return "  ".join(words)
 
-    def verdict(self, step: int, miou: Mapping[str, float], best: float) -> str:
+    def verdict(self, step: int, figures: Mapping[str, float], best: float) -> str:
         """Return the line after an evaluation."""
-        found = ", ".join(f"{name} {value:.2%}" for name, value in miou.items())
-        return f"{self._place(step)}  mIoU {found} (best {best:.2%})"
+        found = ", ".join(f"{name} {value:.2%}" for name, value in figures.items())
+        return f"{self._place(step)}  {self.score} {found} (best {best:.2%})"
 
     def _place(self, step: int) -> str:
         epochs = -(-self.steps // self.per_epoch)
@@ -73,15 +74,15 @@ class Progress:
         return elapsed / max(step - self._first, 1) * (self.steps - step)
 
 
-def against_published(curve: PublishedCurve, epoch: float, miou: Mapping[str, float]) -> str:
+def against_published(curve: PublishedCurve, epoch: float, figures: Mapping[str, float]) -> str:
     """Return the line that says how far a run is from a published one after the same number of epochs.
 
     Args:
         curve: the published run.
         epoch: epochs done.
-        miou: ours, by model; compared is the model that the published run was judged by.
+        figures: ours, by model; compared is the model that the published run was judged by.
     """
-    ours, theirs = miou.get(curve.judged), curve.at(curve.judged, epoch)
+    ours, theirs = figures.get(curve.judged), curve.at(curve.judged, epoch)
     if ours is None:
         return f"published {curve.run}: no {curve.judged} here to compare its {curve.judged} with"
     if theirs is None:

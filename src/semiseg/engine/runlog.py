@@ -102,15 +102,21 @@ class RunLog:
             self._board.add_scalar(name, value, step)
         self._table.flush()
 
-    def published(self, curve: PublishedCurve, steps_per_epoch: int) -> None:
-        """Give TensorBoard a published run as a run of its own, whose curves lie under ours in the same charts."""
+    def published(self, curve: PublishedCurve, score: str, steps_per_epoch: int) -> None:
+        """Give TensorBoard a published run as a run of its own, whose curves lie under ours in the same charts.
+
+        Args:
+            curve: the published run.
+            score: what our figure is called.
+            steps_per_epoch: of our run.
+        """
         folder = self._tensorboard / "published" if self.active else None
         if folder is None or folder.exists():
             return
         with SummaryWriter(str(folder)) as board:
             for model in curve.values:
                 for epoch, value in curve.points(model):
-                    board.add_scalar(f"{model}/miou", value, round(epoch * steps_per_epoch))
+                    board.add_scalar(f"{model}/{score}", value, round(epoch * steps_per_epoch))
 
     def _clear_status(self) -> None:
         if self._status_shown:

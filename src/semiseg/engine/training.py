@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from semiseg.data import Batch, PixelCounts, TrainStream, iterate
+from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -83,12 +84,13 @@ class Task:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended: `best` is the best mIoU (0 to 1) of the labeling model, None without val images."""
+    """How a training ended: `best` is the best `score` (0 to 1) of the labeling model, None without val images."""
 
     best: float | None
     best_step: int
     steps: int
     seconds: float
+    score: Score = "miou"
 
 
 @dataclass
@@ -123,16 +125,18 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     steps, per_epoch = task.stream.steps, task.stream.steps_per_epoch
     batches = iterate(task.stream, start=state.step, workers=task.workers, pin=task.processes.device.type == "cuda")
     images = task.stream.division.labeled + task.stream.division.unlabeled
-    progress = Progress(steps=steps, per_epoch=per_epoch, images=images, done=state.step)
+    score = SCORE_NAMES[task.evaluator.spec.score]
+    progress = Progress(steps=steps, per_epoch=per_epoch, images=images, done=state.step, score=score)
 
     with RunLog(task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None) as log:
         for note in notes:
             log.say(note)
         if task.published:
-            log.published(task.published, per_epoch)
+            log.published(task.published, task.evaluator.spec.score, per_epoch)
         while state.step < steps:
             set_lr(state.optimizer, lr_factor(state.step, steps))
-            state.meter.add(_backward(task, wrapped, state.teacher, _next_chunks(task, batches)))
+            labeler = state.student if task.method.student_labels else state.teacher
+            state.meter.add(_backward(task, wrapped, labeler, _next_chunks(task, batches)))
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             if task.method.ema_teacher:
@@ -149,7 +153,8 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
             if last or state.step % (task.schedule.checkpoint_every or per_epoch) == 0:
                 _save(task, state)
         _report(task, log)
-    return TrainingResult(state.best, state.best_step, state.step, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return TrainingResult(state.best, state.best_step, state.step, seconds, task.evaluator.spec.score)
 
 
 def _begin(task: Task) -> _State:
@@ -216,17 +221,17 @@ def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> Non
     found = task.evaluator.evaluate(models, task.processes)
     judged = "teacher" if "teacher" in found else "student"
     log.numbers(state.step, progress.epoch(state.step), _numbers(found))
-    if state.best is None or found[judged].miou >= state.best:
-        state.best, state.best_step = found[judged].miou, state.step
-        _keep_model(task, state, {"miou": found[judged].miou})
+    if state.best is None or found[judged].judged_by >= state.best:
+        state.best, state.best_step = found[judged].judged_by, state.step
+        _keep_model(task, state, found[judged].scores)
     if task.processes.is_main:
         unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
         sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.threshold)
         save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
-    miou = {name: result.miou for name, result in found.items()}
-    log.say(progress.verdict(state.step, miou, state.best))
+    figures = {name: result.judged_by for name, result in found.items()}
+    log.say(progress.verdict(state.step, figures, state.best))
     if task.published:
-        log.say(against_published(task.published, progress.epoch(state.step), miou))
+        log.say(against_published(task.published, progress.epoch(state.step), figures))
     state.student.train()
 
 
@@ -241,7 +246,7 @@ def _report(task: Task, log: RunLog) -> None:
 
 
 def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:
-    numbers = {f"{name}/miou": result.miou for name, result in found.items()}
+    numbers = {f"{name}/{score}": value for name, result in found.items() for score, value in result.scores.items()}
     for name, result in found.items():
         numbers |= {f"{name}/iou/{label}": float(iou) for label, iou in zip(result.classes, result.iou_K, strict=True)}
     return numbers

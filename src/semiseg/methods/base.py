@@ -56,7 +56,13 @@ class Method(ABC):
     @property
     def ema_teacher(self) -> bool:
         """Whether the loop keeps an EMA teacher."""
-        return self.views > 0 and self.settings.consistency.teacher == "ema"
+        config = self.settings.consistency
+        return self.views > 0 and (config.teacher == "ema" or config.average)
+
+    @property
+    def student_labels(self) -> bool:
+        """Whether the student itself labels the unlabeled images."""
+        return self.settings.consistency.teacher == "student"
 
     @abstractmethod
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:

@@ -29,7 +29,10 @@ class ConsistencyConfig:
     weight: float = 1.0
     """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
     teacher: Literal["ema", "student"] = "ema"
-    """Who labels: the moving average of the student, or the student itself in eval mode (table 10)."""
+    """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
+    detection)."""
+    average: bool = False
+    """With `teacher: student`: keep and evaluate the moving average all the same (the published change detection)."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from semiseg.data.spec import Score as ScoreName
 from semiseg.errors import RunError
 from semiseg.models import ModelCard, read_card
 
@@ -33,8 +34,9 @@ class Score:
 
     step: int
     epoch: float
-    miou: Mapping[str, float]
-    """For example `{"teacher": 0.714, "student": 0.698}`; a method without a teacher has the student alone."""
+    figures: Mapping[str, float]
+    """What a model is judged by, for example `{"teacher": 0.714, "student": 0.698}`; a method without a teacher has the
+    student alone."""
     classes: tuple[tuple[str, Mapping[str, float]], ...]
     """Each class, in the order of the ids, and the models' IoU."""
 
@@ -74,16 +76,21 @@ class RunRecord:
         """Return the evaluated models; first the one that labels and is kept, the teacher where there is one."""
         return tuple(name for name in ("teacher", "student") if f"{name}/miou" in self.metrics)
 
+    @property
+    def score(self) -> ScoreName:
+        """The key of the figure that a model is judged by: `changed_iou` where it was logged, else `miou`."""
+        return "changed_iou" if any(f"{model}/changed_iou" in self.metrics for model in self.models()) else "miou"
+
     def best(self) -> Score | None:
-        """Return the evaluation with the highest mIoU of the labeling model, of equals the last; None before any."""
+        """Return the evaluation with the highest score of the labeling model, of equals the last; None before any."""
         models = self.models()
         if not models:
             return None
-        top = max(self.metrics[f"{models[0]}/miou"], key=lambda point: (point.value, point.step))
+        top = max(self.metrics[f"{models[0]}/{self.score}"], key=lambda point: (point.value, point.step))
         return Score(
             step=top.step,
             epoch=top.epoch,
-            miou=self._at(top.step, models, "miou"),
+            figures=self._at(top.step, models, self.score),
             classes=tuple((name, self._at(top.step, models, f"iou/{name}")) for name in self.classes()),
         )
 

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from semiseg.data.palette import Colour
+from semiseg.data.spec import SCORE_NAMES
 from semiseg.published import published_curve, published_runs
 from semiseg.reporting.charts import Line, line_chart
 from semiseg.reporting.record import RunRecord, Score
@@ -71,12 +72,15 @@ def tiles(record: RunRecord) -> str:
 
 
 def _score_tiles(record: RunRecord, best: Score) -> list[str]:
-    (judged, top), *others = best.miou.items()
-    found = [_tile(f"Best {judged} mIoU", _points(top), _epoch(best.epoch), main=True)]
-    found += [_tile(f"{model.capitalize()} mIoU", _points(value), "at the same time") for model, value in others]
-    last = record.last(f"{judged}/miou")
+    (judged, top), *others = best.figures.items()
+    found = [_tile(f"Best {judged} {SCORE_NAMES[record.score]}", _points(top), _epoch(best.epoch), main=True)]
+    found += [
+        _tile(f"{model.capitalize()} {SCORE_NAMES[record.score]}", _points(value), "at the same time")
+        for model, value in others
+    ]
+    last = record.last(f"{judged}/{record.score}")
     if last and last.step != best.step:
-        found.append(_tile(f"Last {judged} mIoU", _points(last.value), _epoch(last.epoch)))
+        found.append(_tile(f"Last {judged} {SCORE_NAMES[record.score]}", _points(last.value), _epoch(last.epoch)))
     return found
 
 
@@ -108,7 +112,7 @@ def scores(record: RunRecord) -> str:
     best = record.best()
     if best is None:
         return '<h2>How good it is</h2><p class="quiet">This run has not been evaluated yet.</p>'
-    models, colours = tuple(best.miou), _class_colours(record)
+    models, colours = tuple(best.figures), _class_colours(record)
     rows = "".join(_class_row(name, colours.get(name), models, found) for name, found in best.classes)
     key = "".join(
         f'<span class="key"><i class="s{index}"></i>{name}</span>' for index, name in enumerate(models, start=1)
@@ -118,9 +122,10 @@ def scores(record: RunRecord) -> str:
         f'<div class="card{" scroll" if len(best.classes) > _ROWS_IN_SIGHT else ""}"><table><thead><tr><th>Class</th>'
         f'<th><span class="keys">{key}</span></th>{columns}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
-    count = len(record.metrics[f"{models[0]}/miou"])
+    count = len(record.metrics[f"{models[0]}/{record.score}"])
     note = (
-        f"IoU of each class after {_epoch(best.epoch)}, the best of {count} evaluations by the {models[0]}'s mIoU. "
+        f"IoU of each class after {_epoch(best.epoch)}, the best of {count} evaluations by the {models[0]}'s "
+        f"{SCORE_NAMES[record.score]}. "
         "The validation images that gave these figures also chose the moment."
     )
     only = f"IoU of each class after {_epoch(best.epoch)}, the only evaluation so far."
@@ -149,12 +154,15 @@ def curves(record: RunRecord) -> str:
     best = record.best()
     mark = None
     if best:
-        top = next(iter(best.miou.values()))
+        top = next(iter(best.figures.values()))
         mark = (best.epoch, top, f"best {_points(top)}")
     drawn = (
         line_chart(
-            "mIoU",
-            [*(_line(record, model, f"{model}/miou", epochs=True) for model in record.models()), *_published(record)],
+            SCORE_NAMES[record.score],
+            [
+                *(_line(record, model, f"{model}/{record.score}", epochs=True) for model in record.models()),
+                *_published(record),
+            ],
             x_name="epoch",
             show=_points,
             mark=mark,
@@ -254,7 +262,7 @@ def footer(record: RunRecord) -> str:
     """Say where the figures come from."""
     return (
         "<footer>Written by <code>semiseg report</code> from config.yaml, environment.json, metrics.csv and samples/ "
-        f"of {escape(record.name)}. mIoU and IoU in percent.</footer>"
+        f"of {escape(record.name)}. IoU and the like in percent.</footer>"
     )
 
 
