@@ -17,6 +17,7 @@ from semiseg.api import TrainedRun
 from semiseg.cli import VERBS, main
 from semiseg.engine.training import TrainingResult
 from semiseg.errors import DataError
+from semiseg.prediction import PredictionSummary
 
 Captured = pytest.CaptureFixture[str]
 
@@ -364,15 +365,35 @@ def test_what_is_no_run_is_named(verb: str, capsys: Captured, tmp_path: Path) ->
         assert str(tmp_path / name) in refused(capsys, verb, str(tmp_path / name))
 
 
-def test_an_unreadable_image_is_named_after_all_others_are_done(
+def test_an_unusable_image_is_named_after_all_others_are_done(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
 ) -> None:
-    class Summary:
-        images, skipped, seconds, images_per_second = 3, 0, 1.0, 3.0
-        unreadable = ((Path("bad.jpg"), "truncated"),)
+    summary = PredictionSummary(
+        images=3,
+        skipped=0,
+        unreadable=((Path("bad.jpg"), "truncated"),),
+        unpaired=(Path("A/old.png"),),
+        georeferences_lost=2,
+        seconds=1.0,
+    )
+    monkeypatch.setattr("semiseg.prediction.predict", lambda *_, **__: summary)
+    assert main(["predict", "m", "i", "--out", "o", "--json", str(tmp_path / "s.json")]) == 2
+    output = capsys.readouterr()
+    assert "2 images could not be used; the masks of all others are written" in output.err
+    assert "bad.jpg: truncated" in output.err
+    assert "A/old.png: has no partner of its name" in output.err
+    assert "2 GeoTIFFs lost their georeference; pip install 'semiseg[geo]' keeps it" in output.out
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["unreadable"] == {"bad.jpg": "truncated"}
+    assert (found["unpaired"], found["georeferences_lost"]) == (["A/old.png"], 2)
 
-    monkeypatch.setattr("semiseg.prediction.predict", lambda *_, **__: Summary())
-    message = refused(capsys, "predict", "m", "i", "--out", "o", "--json", str(tmp_path / "s.json"))
-    assert "1 images could not be read; the masks of all others are written" in message
-    assert "bad.jpg: truncated" in message
-    assert json.loads((tmp_path / "s.json").read_text())["unreadable"] == {"bad.jpg": "truncated"}
+
+def test_predict_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def predict(*places: Path, **options: Any) -> None:
+        raise DataError(f"{[str(place) for place in places]} {options}", remedy="none")
+
+    monkeypatch.setattr("semiseg.prediction.predict", predict)
+    words = ["m", "a", "--second", "b", "--out", "o", "--tile", "252", "--overlays", "--overwrite", "--device", "cpu"]
+    options = {"second": Path("b"), "tile": 252, "overlays": True, "overwrite": True, "device": "cpu"}
+    assert f"['m', 'a', 'o'] {options}" in refused(capsys, "predict", *words)
+    assert "'second': None, 'tile': None" in refused(capsys, "predict", "m", "a", "--out", "o")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg.data.palette import default_palette
@@ -48,3 +51,26 @@ def photos(tmp_path: Path) -> Path:
 def change_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model directory of a change detector."""
     return make_model(tmp_path_factory.mktemp("change"), frames=2)
+
+
+@pytest.fixture(scope="session")
+def change(change_model: Path) -> Predictor:
+    """Return the change detector, loaded."""
+    return Predictor.load(change_model, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def write_tif() -> Callable[..., Path]:
+    """Return a function that writes bands (C, H, W) as a GeoTIFF of half-metre pixels."""
+    rasterio = pytest.importorskip("rasterio", reason="rasterio (the extra geo) is not installed")
+
+    def write(path: Path, pixels_CHW: NDArray[Any], *, x: float = 500_000.0, **options: Any) -> Path:
+        count, height, width = pixels_CHW.shape
+        place = {"crs": "EPSG:32633", "transform": rasterio.Affine(0.5, 0, x, 0, -0.5, 5_000_000.0)}
+        shape = {"count": count, "height": height, "width": width, "dtype": pixels_CHW.dtype}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(path, "w", "GTiff", **shape, **place | options) as file:
+            file.write(pixels_CHW)
+        return path
+
+    return write

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.errors import DataError, ModelError
-from semiseg.prediction import Predictor, predict
+from semiseg.errors import ConfigError, DataError, ModelError
+from semiseg.prediction import Predictor, geotiff, predict
+from semiseg.prediction.frames import Raster
 
 
 def tree(root: Path) -> list[str]:
@@ -89,7 +92,7 @@ def test_an_unreadable_image_is_reported_and_stops_nothing(predictor: Predictor,
 def test_it_is_an_error_if_no_image_can_be_read(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_text("not an image")
-    with pytest.raises(DataError, match="none of 1 images can be read"):
+    with pytest.raises(DataError, match="none of 1 images or pairs can be used"):
         predict(predictor, tmp_path / "in", tmp_path / "out")
 
 
@@ -177,32 +180,153 @@ def test_progress_counts_to_the_end_with_skipped_images(predictor: Predictor, ph
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_a_change_detector_needs_more_than_a_folder_of_images(change_model: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="2 frames a sample"):
-        predict(change_model, photos, tmp_path / "out", device="cpu")
-
-
 def test_a_long_folder_is_streamed(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between reading and writing there are never more than a few images."""
     (tmp_path / "in").mkdir()
     for index in range(40):
         Image.new("RGB", (14, 14)).save(tmp_path / "in" / f"{index:02}.png")
     open_now = most = 0
-    read = predict.__globals__["read_image"]
+    read = predict.__globals__["open_frames"]
     save = predict.__globals__["save_picture"]
 
-    def counted_read(path: Path) -> Image.Image:
+    def counted_read(*arguments: Any) -> tuple[Raster, ...]:
         nonlocal open_now, most
         open_now += 1
         most = max(most, open_now)
-        return read(path)
+        frames: tuple[Raster, ...] = read(*arguments)
+        return frames
 
     def counted_save(*arguments: object, **options: object) -> None:
         nonlocal open_now
         save(*arguments, **options)
         open_now -= 1
 
-    monkeypatch.setitem(predict.__globals__, "read_image", counted_read)
+    monkeypatch.setitem(predict.__globals__, "open_frames", counted_read)
     monkeypatch.setitem(predict.__globals__, "save_picture", counted_save)
     assert predict(predictor, tmp_path / "in", tmp_path / "out").images == 40
     assert most <= 10
+
+
+# Pairs
+
+
+def pairs(root: Path, *names: str, size: tuple[int, int] = (40, 50)) -> Path:
+    """Write pairs of noise below A/ and B/."""
+    for seed, path in enumerate(root / frame / name for frame in "AB" for name in names):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+def test_a_folder_of_pairs_is_predicted_like_a_folder_of_images(change: Predictor, tmp_path: Path) -> None:
+    root = pairs(tmp_path / "in", "a.png", "deep/b.png")
+    summary = predict(change, root, tmp_path / "out", overlays=True)
+    assert tree(tmp_path / "out") == ["a.png", "a_overlay.jpg", "deep/b.png", "deep/b_overlay.jpg"]
+    with Image.open(tmp_path / "out" / "deep" / "b.png") as mask:
+        assert np.array_equal(np.asarray(mask), change.mask(root / "A/deep/b.png", root / "B/deep/b.png"))
+    assert (summary.images, summary.skipped, summary.unreadable, summary.unpaired) == (2, 0, (), ())
+    assert predict(change, root / "A", tmp_path / "out", second=root / "B").skipped == 2
+
+
+def test_two_files_are_predicted_as_a_pair(change_model: Path, tmp_path: Path) -> None:
+    root = pairs(tmp_path / "in", "a.png")
+    summary = predict(change_model, root / "A/a.png", tmp_path / "out", second=str(root / "B/a.png"), device="cpu")
+    assert summary.images == 1
+    assert tree(tmp_path / "out") == ["a.png"]
+
+
+def test_images_without_a_partner_and_pairs_that_do_not_fit_are_named(change: Predictor, tmp_path: Path) -> None:
+    root = pairs(tmp_path / "in", "a.png", "old.png", "resized.png", "broken.png")
+    (root / "B" / "old.png").unlink()
+    Image.new("RGB", (10, 12)).save(root / "B" / "resized.png")
+    (root / "B" / "broken.png").write_bytes(b"")
+    summary = predict(change, root, tmp_path / "out")
+    assert tree(tmp_path / "out") == ["a.png"]
+    assert summary.unpaired == (root / "A/old.png",)
+    reasons = dict(summary.unreadable)
+    assert set(reasons) == {root / "A/broken.png", root / "A/resized.png"}
+    assert "image" in reasons[root / "A/broken.png"]
+    assert reasons[root / "A/resized.png"] == "frames of different sizes: 50 x 40, 10 x 12"
+
+
+def test_a_model_of_other_frames_is_refused_before_it_is_loaded(
+    model: Path, change_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Predictor, "load", None)
+    with pytest.raises(ModelError, match="1 frame a sample, two sources"):
+        predict(model, photos, tmp_path / "out", second=photos)
+    with pytest.raises(ModelError, match="2 frames a sample, one source"):
+        predict(change_model, photos, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# Large images
+
+
+def test_the_tile_reaches_the_model(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    predict(predictor, photos / "b.png", tmp_path / "out", tile=24)
+    with Image.open(tmp_path / "out" / "b.png") as mask:
+        assert np.array_equal(np.asarray(mask), predictor.mask(photos / "b.png", tile=24))
+    assert not np.array_equal(predictor.mask(photos / "b.png", tile=24), predictor.mask(photos / "b.png"))
+    with pytest.raises(ConfigError, match="smaller than a patch"):
+        predict(predictor, photos, tmp_path / "none", tile=1)
+    assert not (tmp_path / "none").exists()
+
+
+# GeoTIFF
+
+
+def test_a_mask_lies_where_its_image_does(
+    predictor: Predictor, photos: Path, tmp_path: Path, write_tif: Callable[..., Path]
+) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 70, 90), dtype=np.uint8)
+    path = write_tif(photos / "deep" / "scene.tif", pixels, x=123_456.0)
+    summary = predict(predictor, photos, tmp_path / "out", tile=48, overlays=True)
+    assert (summary.images, summary.georeferences_lost) == (4, 0)
+    assert [name for name in tree(tmp_path / "out") if "scene" in name] == ["deep/scene.tif", "deep/scene_overlay.jpg"]
+    with rasterio.open(tmp_path / "out" / "deep" / "scene.tif") as mask, rasterio.open(path) as image:
+        assert (mask.crs, mask.transform, mask.shape) == (image.crs, image.transform, image.shape)
+        assert np.array_equal(mask.read(1), predictor.mask(pixels.transpose(1, 2, 0), tile=48))
+    assert predict(predictor, photos, tmp_path / "out").skipped == 4
+
+
+def test_geotiffs_of_two_places_are_no_pair(change: Predictor, tmp_path: Path, write_tif: Callable[..., Path]) -> None:
+    pixels = np.zeros((3, 40, 40), dtype=np.uint8)
+    for name, shift in {"a.tif": 0.0, "moved.tif": 7.0}.items():
+        write_tif(tmp_path / "in" / "A" / name, pixels)
+        write_tif(tmp_path / "in" / "B" / name, pixels, x=500_000.0 + shift)
+    summary = predict(change, tmp_path / "in", tmp_path / "out")
+    assert tree(tmp_path / "out") == ["a.tif"]
+    [(path, reason)] = summary.unreadable
+    assert path == tmp_path / "in/A/moved.tif"
+    assert "500000.0" in reason
+    assert "500007.0" in reason
+
+
+def test_damage_in_a_piece_of_a_geotiff_stops_nothing(
+    predictor: Predictor, photos: Path, tmp_path: Path, write_tif: Callable[..., Path]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 512, 64), dtype=np.uint8)
+    path = write_tif(photos / "scene.tif", pixels, compress="deflate", tiled=True, blockxsize=64, blockysize=64)
+    path.write_bytes(path.read_bytes()[:-2000])
+    summary = predict(predictor, photos, tmp_path / "out", tile=64)
+    assert summary.images == 3
+    [(unreadable, reason)] = summary.unreadable
+    assert unreadable == path
+    assert "damaged image (scene.tif, band 1: IReadBlock failed" in reason
+
+
+def test_without_rasterio_masks_are_png_and_lost_georeferences_are_counted(
+    predictor: Predictor,
+    photos: Path,
+    tmp_path: Path,
+    write_tif: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_tif(photos / "scene.tif", np.zeros((3, 40, 40), dtype=np.uint8))
+    monkeypatch.setattr(geotiff, "find_spec", lambda name: None)
+    summary = predict(predictor, photos, tmp_path / "out")
+    assert (summary.images, summary.georeferences_lost) == (4, 1)
+    assert "scene.png" in tree(tmp_path / "out")

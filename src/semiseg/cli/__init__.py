@@ -17,7 +17,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
   semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
-  semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder
+  semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder, of any size; pairs with --second
   semiseg report RUN                    write RUN/report.html again
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
   semiseg data prepare|split            masks and tiles of original releases; which images are labeled

@@ -12,6 +12,7 @@ def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
     from semiseg.api import evaluate
     from semiseg.data import DataConfig
+    from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
     parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
@@ -26,12 +27,12 @@ def evaluate_verb(words: list[str]) -> None:
     if data is None and (options.spec or options.val):
         raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
     found = evaluate(options.model, data, device=options.device, precision=options.precision, protocol=options.protocol)
-    width = max(len(name) for name in found.classes)
-    for name, iou in zip(found.classes, found.iou_K, strict=True):
-        print(f"{name:{width}}  {iou:7.2%}")
-    print(f"{'mIoU':{width}}  {found.miou:7.2%}")
     iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
-    write_json(options.json, {"miou": found.miou, "iou": iou, "confusion": found.confusion_KK.tolist()})
+    shown = iou | {SCORE_NAMES.get(name, name.replace("_", " ")): value for name, value in found.scores.items()}
+    width = max(len(name) for name in shown)
+    for name, value in shown.items():
+        print(f"{name:{width}}  {value:7.2%}")
+    write_json(options.json, {**found.scores, "iou": iou, "confusion": found.confusion_KK.tolist()})
 
 
 def predict_verb(words: list[str]) -> None:
@@ -40,8 +41,10 @@ def predict_verb(words: list[str]) -> None:
 
     parser = Parser("predict", "Write a mask for each image; finished ones are skipped, so it can be interrupted.")
     parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
-    parser.add_argument("images", type=Path, help="an image or a folder of images")
+    parser.add_argument("images", type=Path, help="an image or a folder; of pairs a folder with A/ and B/ will do")
+    parser.add_argument("--second", type=Path, help="of pairs: the later image, or a folder with the same names")
     parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
+    parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: 1024, sliding 2048 pixels")
     parser.add_argument("--overlays", action="store_true", help="also write the image tinted with its mask")
     parser.add_argument("--overwrite", action="store_true", help="write masks again that exist")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -50,20 +53,26 @@ def predict_verb(words: list[str]) -> None:
         options.model,
         options.images,
         options.out,
+        second=options.second,
+        tile=options.tile,
         overlays=options.overlays,
         overwrite=options.overwrite,
         device=options.device,
     )
     print(f"{summary.images} masks written to {options.out}, {summary.images_per_second:.2f} images/s", end="")
     print(f"; {summary.skipped} existed" if summary.skipped else "")
-    unreadable = {str(path): reason for path, reason in summary.unreadable}
-    facts = {"images": summary.images, "skipped": summary.skipped, "seconds": summary.seconds}
-    write_json(options.json, {**facts, "unreadable": unreadable})
-    if unreadable:
+    if summary.georeferences_lost:
+        print(f"{summary.georeferences_lost} GeoTIFFs lost their georeference; pip install 'semiseg[geo]' keeps it")
+    left_out = {str(path): reason for path, reason in summary.unreadable}
+    facts = {"images": summary.images, "skipped": summary.skipped, "seconds": summary.seconds, "unreadable": left_out}
+    unpaired = [str(path) for path in summary.unpaired]
+    write_json(options.json, {**facts, "unpaired": unpaired, "georeferences_lost": summary.georeferences_lost})
+    left_out |= dict.fromkeys(unpaired, "has no partner of its name")
+    if left_out:
         raise DataError(
-            f"{len(unreadable)} images could not be read; the masks of all others are written",
-            where="\n            ".join(f"{path}: {reason}" for path, reason in unreadable.items()),
-            remedy="replace these files and run the same command again",
+            f"{len(left_out)} images could not be used; the masks of all others are written",
+            where="\n            ".join(f"{path}: {reason}" for path, reason in left_out.items()),
+            remedy="replace or add these files and run the same command again",
         )
 
 

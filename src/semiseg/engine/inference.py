@@ -29,9 +29,26 @@ def predict_scores(
     Returns:
         scores_BKHW: logits, or for `sliding` summed probabilities; fp32; the largest is the prediction.
     """
-    if protocol == "sliding" and min(images_BTCHW.shape[-2:]) >= window:
+    if _slides(images_BTCHW, protocol, window):
         return _sliding(model, images_BTCHW, window)
     return _original(model, images_BTCHW)
+
+
+def predict_probabilities(
+    model: Segmenter, images_BTCHW: Tensor, *, protocol: Literal["original", "sliding"], window: int
+) -> Tensor:
+    """Return what `predict_scores` does as probabilities of the classes, comparable from one image to another.
+
+    They are the softmax of the logits, or the mean over the windows; (B, K, H, W), fp32, each pixel's sum is one.
+    """
+    scores_BKHW = predict_scores(model, images_BTCHW, protocol=protocol, window=window)
+    if _slides(images_BTCHW, protocol, window):
+        return scores_BKHW / scores_BKHW.sum(dim=1, keepdim=True)
+    return scores_BKHW.softmax(dim=1)
+
+
+def _slides(images_BTCHW: Tensor, protocol: str, window: int) -> bool:
+    return protocol == "sliding" and min(images_BTCHW.shape[-2:]) >= window
 
 
 def _original(model: Segmenter, images_BTCHW: Tensor) -> Tensor:

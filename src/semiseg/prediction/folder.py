@@ -1,4 +1,4 @@
-"""Masks for a folder of images: streamed, resumable, written whole or not at all."""
+"""Masks for a folder of images or of pairs: streamed, resumable, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,148 +9,163 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from semiseg.data.palette import Palette
 from semiseg.data.prefetch import prefetch
-from semiseg.data.reading import IMAGE_SUFFIXES, read_image
-from semiseg.engine.pictures import indexed_image, overlay, save_picture
-from semiseg.errors import DataError, ModelError
-from semiseg.prediction.predictor import Predictor
+from semiseg.engine.pictures import indexed_image, save_picture
+from semiseg.errors import DataError
+from semiseg.models import find_model, read_card
+from semiseg.prediction.frames import Raster, georeference, open_frames
+from semiseg.prediction.geotiff import has_rasterio, is_georeferenced, write_geotiff
+from semiseg.prediction.plan import Job, plan, sources
+from semiseg.prediction.predictor import Predictor, tinted
 
 _AHEAD = 3
-"""How many images are read ahead of the model, and how many predictions written behind it."""
+"""How many samples are read ahead of the model, and how many predictions written behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionSummary:
-    """What `predict` did."""
+    """What `predict` did. A sample is an image, or for change detection a pair."""
 
     images: int
-    """Images predicted and written."""
+    """Samples predicted and written."""
     skipped: int
-    """Images left alone because their prediction existed."""
+    """Samples left alone because their prediction existed."""
     unreadable: tuple[tuple[Path, str], ...]
-    """Images that could not be read, each with the reason; no file was written for them."""
+    """First images of the samples that could not be used, each with the reason; no file was written for them."""
+    unpaired: tuple[Path, ...]
+    """Images that only one of the two folders has; no file was written for them."""
+    georeferences_lost: int
+    """Samples whose mask is a PNG though an image is georeferenced, because rasterio is not installed."""
     seconds: float
     """Wall time from the first image to the last file, without loading the model."""
 
     @property
     def images_per_second(self) -> float:
-        """Predicted images a second; 0 if there were none."""
+        """Predicted samples a second; 0 if there were none."""
         return self.images / self.seconds if self.images else 0.0
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One image and the files that become of it."""
-
-    image: Path
-    mask: Path
-    overlay: Path | None
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        return (self.mask,) if self.overlay is None else (self.mask, self.overlay)
-
-
-@dataclass(frozen=True)
 class _Result:
-    """What was read of a job, or why it was not, and its mask."""
+    """What was read of a job and its mask, or why there is none."""
 
-    job: _Job
-    image: Image.Image | DataError
-    mask_HW: NDArray[np.uint8] | None
+    job: Job
+    rasters: tuple[Raster, ...] = ()
+    mask_HW: NDArray[np.uint8] | None = None
+    fault: str | None = None
 
 
 def predict(
     model: Path | str | Predictor,
-    inputs: Path | str,
+    images: Path | str,
     out: Path | str,
     *,
+    second: Path | str | None = None,
+    tile: int | None = None,
     overlays: bool = False,
     overwrite: bool = False,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictionSummary:
-    """Write a mask for one image or for every image below a folder.
+    """Write a mask for one image or pair, or for every one below a folder.
 
-    The tree of `inputs` is mirrored: `inputs/a/b.jpg` becomes `out/a/b.png`, a single-channel PNG whose pixels are
-    class ids and whose palette holds the colours of the classes. An image whose files exist is skipped, so a broken run
-    goes on where it stopped. An image that cannot be read is noted in the summary and stops nothing.
+    The tree of `images` is mirrored: `images/a/b.jpg` becomes `out/a/b.png`, a single-channel PNG whose pixels are
+    class ids and whose palette holds the colours of the classes; of a georeferenced TIFF it becomes a GeoTIFF at the
+    same place (needs rasterio). A sample whose files exist is skipped, so a broken run goes on where it stopped. One
+    that cannot be used is noted in the summary and stops nothing.
 
     Args:
         model: a model directory, or a predictor that is already loaded.
-        inputs: an image, or a folder; hidden files and `out` itself, if it lies inside, are left out.
+        images: an image, or a folder; hidden files and `out` itself, if it lies inside, are left out. For a model of
+            two frames the earlier ones, or without `second` a folder with `A` and `B` in it.
         out: the folder for the masks, another one than that of the images.
-        overlays: also write `out/a/b_overlay.jpg`, the image tinted with its mask.
+        second: the later image, or a folder in which it has the same name.
+        tile: pictures with a longer side are predicted in tiles; None: see `Predictor.tile`.
+        overlays: also write `out/a/b_overlay.jpg`, the image (of a pair the later one) tinted with its mask.
         overwrite: predict again what exists.
         device: as in `Predictor.load`; a loaded predictor stays where it is.
-        progress: called at the start and after each image with the number done and the number of all.
+        progress: called at the start and after each sample with the number done and the number of all.
 
     Raises:
-        DataError: no image found or none readable, two images that would share a mask, or an output in the way.
-        ModelError: no usable model, or one that needs several frames a sample.
+        DataError: nothing found or nothing usable, two images that would share a mask, or an output in the way.
+        ModelError: no usable model, or one that needs another number of frames.
+        ConfigError: a tile smaller than a patch.
     """
-    jobs = _plan(Path(inputs), Path(out), overlays)
+    card = model.card if isinstance(model, Predictor) else read_card(find_model(model))
+    frames = sources(Path(images), None if second is None else Path(second), card.frames)
+    jobs, unpaired = plan(frames, Path(out), overlays)
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, device)
-    if predictor.card.frames != 1:
-        raise ModelError(
-            f"the model needs {predictor.card.frames} frames a sample, a folder of images gives one",
-            where=inputs,
-            remedy="call Predictor.mask with a tuple of pictures",
-        )
+    tile = predictor.tile(tile)
     start = time.perf_counter()
     waiting = jobs if overwrite else [job for job in jobs if not all(path.exists() for path in job.outputs)]
     skipped = len(jobs) - len(waiting)
     report = progress or (lambda done, count: None)
     report(skipped, len(jobs))
-    unreadable = _run(predictor, waiting, lambda done: report(skipped + done, len(jobs)))
+    unreadable = _run(predictor, waiting, tile, lambda done: report(skipped + done, len(jobs)))
     if waiting and len(unreadable) == len(jobs):
         raise DataError(
-            f"none of {len(jobs)} images can be read; the first: {unreadable[0][1]}",
+            f"none of {len(jobs)} images or pairs can be used; the first: {unreadable[0][1]}",
             where=unreadable[0][0],
-            remedy="check that these files are images",
+            remedy="check that these files are images, and that those of a pair show one place",
         )
     return PredictionSummary(
         images=len(waiting) - len(unreadable),
         skipped=skipped,
         unreadable=tuple(unreadable),
+        unpaired=unpaired,
+        georeferences_lost=_georeferences_lost(waiting),
         seconds=time.perf_counter() - start,
     )
 
 
-def _run(predictor: Predictor, jobs: list[_Job], done: Callable[[int], object]) -> list[tuple[Path, str]]:
-    """Predict and write all jobs, reading ahead and writing behind; return the images that could not be read."""
+def _run(predictor: Predictor, jobs: list[Job], tile: int, done: Callable[[int], object]) -> list[tuple[Path, str]]:
+    """Predict and write all jobs, reading ahead and writing behind; return those that could not be used."""
     palette = predictor.card.palette
-    results = (
-        _Result(job, image, None if isinstance(image, DataError) else predictor.mask(image))
-        for job, image in prefetch(_read, jobs, ahead=_AHEAD)
-    )
+    read = prefetch(lambda job: _read(job, predictor.card.frames), jobs, ahead=_AHEAD)
+    results = (_mask(predictor, result, tile) for result in read)
     unreadable = []
     for count, result in enumerate(prefetch(lambda result: _write(result, palette), results, ahead=_AHEAD), start=1):
-        if isinstance(result.image, DataError):
-            unreadable.append((result.job.image, str(result.image).splitlines()[0]))
+        if result.fault is not None:
+            unreadable.append((result.job.images[0], result.fault))
         done(count)
     return unreadable
 
 
-def _read(job: _Job) -> tuple[_Job, Image.Image | DataError]:
+def _read(job: Job, frames: int) -> _Result:
     try:
-        return job, read_image(job.image)
+        return _Result(job, open_frames(job.images, frames))
     except DataError as error:
-        return job, error
+        return _Result(job, fault=_reason(error))
+
+
+def _mask(predictor: Predictor, result: _Result, tile: int) -> _Result:
+    if result.fault is not None:
+        return result
+    try:
+        return _Result(result.job, result.rasters, predictor.mask(*result.rasters, tile=tile))
+    except DataError as error:  # of a file that is read piece by piece
+        return _Result(result.job, fault=_reason(error))
+
+
+def _reason(error: DataError) -> str:
+    return str(error).splitlines()[0]
 
 
 def _write(result: _Result, palette: Palette) -> _Result:
-    """Write the mask last: where it stands, the image is done."""
-    job, image, mask_HW = result.job, result.image, result.mask_HW
-    if isinstance(image, DataError) or mask_HW is None:
+    """Write the mask last: where it stands, the sample is done."""
+    job, mask_HW = result.job, result.mask_HW
+    if mask_HW is None:
         return result
+    place = georeference(result.rasters)
     try:
         if job.overlay is not None:
-            save_picture(Image.fromarray(overlay(np.asarray(image), mask_HW, palette)), job.overlay, quality=92)
-        save_picture(indexed_image(mask_HW, palette), job.mask)
+            save_picture(tinted(result.rasters[-1], mask_HW, palette), job.overlay, quality=92)
+        if place is None:
+            save_picture(indexed_image(mask_HW, palette), job.mask)
+        else:
+            write_geotiff(mask_HW, palette, place, job.mask)
     except OSError as error:
         raise DataError(
             f"cannot write a prediction ({error.strerror or error})",
@@ -160,59 +175,7 @@ def _write(result: _Result, palette: Palette) -> _Result:
     return result
 
 
-def _plan(inputs: Path, out: Path, overlays: bool) -> list[_Job]:
-    """List what to read and what to write, and refuse what would destroy something."""
-    if out.exists() and not out.is_dir():
-        raise DataError("the output is a file", where=out, expected="a folder", remedy="choose another output folder")
-    root = inputs if inputs.is_dir() else inputs.parent
-    if out.resolve() == root.resolve():
-        raise DataError(
-            "images and masks would share a folder", where=out, remedy="choose another output folder, such as masks/"
-        )
-    jobs = []
-    for image in _images(inputs, out):
-        stem = out / image.relative_to(root).with_suffix("")
-        picture = stem.with_name(f"{stem.name}_overlay.jpg") if overlays else None
-        jobs.append(_Job(image, stem.with_name(f"{stem.name}.png"), picture))
-    _refuse_collisions(jobs)
-    return jobs
-
-
-def _images(inputs: Path, out: Path) -> list[Path]:
-    if inputs.is_file():
-        return [inputs]
-    if not inputs.is_dir():
-        raise DataError("no such image or folder", where=inputs, remedy="correct the path")
-    masks = out.resolve()
-    images = [
-        path
-        for path in sorted(inputs.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path.relative_to(inputs)) and path.is_file()
-    ]
-    if inputs.resolve() in masks.parents:
-        images = [path for path in images if masks not in path.resolve().parents]
-    if not images:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise DataError(
-            "no image found", where=inputs, expected=f"files ending in {suffixes}", remedy="correct the path"
-        )
-    return images
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _refuse_collisions(jobs: list[_Job]) -> None:
-    makers = {job.image.resolve(): job.image for job in jobs}
-    for job in jobs:
-        for path in job.outputs:
-            other = makers.setdefault(path.resolve(), job.image)
-            if path.resolve() == other.resolve():
-                raise DataError("a mask would replace an image", where=other, remedy="choose another output folder")
-            if other != job.image:
-                raise DataError(
-                    f"{other.name} and {job.image.name} would share one mask",
-                    where=path,
-                    remedy="rename one of the two images, or predict them into different folders",
-                )
+def _georeferences_lost(jobs: list[Job]) -> int:
+    if has_rasterio():
+        return 0
+    return sum(any(is_georeferenced(image) for image in job.images) for job in jobs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +12,30 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semiseg.data.reading import read_image
+from semiseg.data.palette import Palette
+from semiseg.engine import pictures
 from semiseg.engine.distributed import choose_device
-from semiseg.engine.inference import predict_scores
-from semiseg.engine.pictures import indexed_image, overlay
-from semiseg.errors import DataError
+from semiseg.engine.inference import predict_probabilities, predict_scores
+from semiseg.errors import ConfigError
 from semiseg.models import ModelCard, Segmenter, load_model
+from semiseg.prediction.frames import Picture, Raster, open_frames, read_piece
+from semiseg.prediction.tiles import blend, spans
 
-Picture = Image.Image | NDArray[np.uint8] | Path | str
-"""An image as people have it: a Pillow image, an RGB array (H, W, 3) of uint8, or a path."""
+TILE = {"original": 1024, "sliding": 2048}
+"""The longest side, in pixels, that is predicted in one piece, by protocol. A whole piece passes through a model of the
+original protocol at once: at 1024 ViT-L with 150 classes holds 2.6 GB of tensors (measured), which a GPU of 8 GB and a
+CPU have room for. In the sliding protocol only a window of the crop's size does, and 2048 leaves Cityscapes as it is
+evaluated."""
+
+_STRIP = 512
+"""Rows that are tinted at once."""
 
 
 class Predictor:
     """A segmenter in evaluation mode and the card that says what its classes are.
 
-    Every method takes one picture, or for a model of T frames a tuple of T pictures of one size.
+    Every method takes one picture, or for a model of T frames T pictures of one size: `mask(before, after)`. A picture
+    with a side longer than `tile` (default: `TILE`) is predicted in tiles; see `semiseg.prediction.tiles`.
 
     Attributes:
         segmenter: the model, on its device, in evaluation mode, fp32.
@@ -53,61 +64,79 @@ class Predictor:
         return cls(segmenter, card, device)
 
     @torch.inference_mode()
-    def scores(self, frames: Picture | tuple[Picture, ...]) -> Tensor:
+    def scores(self, *frames: Picture, tile: int | None = None) -> Tensor:
         """Return the class scores (K, H, W), float32, on the model's device, at the size of the picture.
 
-        Raises:
-            DataError: an unreadable picture, the wrong number of frames, or frames of different sizes.
-        """
-        images_THW3 = self._frames(frames)
-        images_BTCHW = torch.from_numpy(images_THW3).to(self.device).movedim(-1, -3)[None]
-        normalised_BTCHW = self.segmenter.normalize(images_BTCHW)
-        scores_BKHW = predict_scores(
-            self.segmenter, normalised_BTCHW, protocol=self.card.protocol, window=self.card.crop
-        )
-        return scores_BKHW[0].float()
+        They are logits, or summed probabilities in the sliding protocol, or blended probabilities of a picture in
+        tiles; the largest is the prediction. Of a large picture `mask` needs far less memory.
 
-    def mask(self, frames: Picture | tuple[Picture, ...]) -> NDArray[np.uint8]:
+        Raises:
+            DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
+            ConfigError: a tile smaller than a patch.
+        """
+        rasters = open_frames(frames, self.card.frames)
+        scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
+        for rows, columns, block_Khw in self._blocks(rasters, self.tile(tile)):
+            scores_KHW[:, rows, columns] = block_Khw
+        return scores_KHW
+
+    @torch.inference_mode()
+    def mask(self, *frames: Picture, tile: int | None = None) -> NDArray[np.uint8]:
         """Return the class id of every pixel, (H, W) uint8; raises as `scores`."""
-        mask_HW: NDArray[np.uint8] = self.scores(frames).argmax(0).to(torch.uint8).cpu().numpy()
+        rasters = open_frames(frames, self.card.frames)
+        mask_HW = np.empty(rasters[0].shape[:2], dtype=np.uint8)
+        for rows, columns, block_Khw in self._blocks(rasters, self.tile(tile)):
+            mask_HW[rows, columns] = block_Khw.argmax(0).to(torch.uint8).cpu().numpy()
         return mask_HW
 
-    def indexed(self, frames: Picture | tuple[Picture, ...]) -> Image.Image:
+    def indexed(self, *frames: Picture, tile: int | None = None) -> Image.Image:
         """Return the mask as a palette image, ready to save as PNG: ids within, colours for the eye."""
-        return indexed_image(self.mask(frames), self.card.palette)
+        return pictures.indexed_image(self.mask(*frames, tile=tile), self.card.palette)
 
-    def overlay(self, frames: Picture | tuple[Picture, ...], alpha: float = 0.5) -> Image.Image:
+    def overlay(self, *frames: Picture, alpha: float = 0.5, tile: int | None = None) -> Image.Image:
         """Return the picture (of several frames the last) tinted with the colours of its mask; raises as `scores`."""
-        images_THW3 = self._frames(frames)
-        mask_HW = self.mask(tuple(images_THW3))
-        return Image.fromarray(overlay(images_THW3[-1], mask_HW, self.card.palette, alpha))
+        rasters = open_frames(frames, self.card.frames)
+        return tinted(rasters[-1], self.mask(*rasters, tile=tile), self.card.palette, alpha)
 
-    def _frames(self, frames: Picture | tuple[Picture, ...]) -> NDArray[np.uint8]:
-        """Return the frames as one array (T, H, W, 3)."""
-        arrays = [_rgb(frame) for frame in (frames if isinstance(frames, tuple) else (frames,))]
-        if len(arrays) != self.card.frames:
-            raise DataError(
-                f"{len(arrays)} pictures for a model of {self.card.frames} frames",
-                remedy=f"pass {'one picture' if self.card.frames == 1 else f'a tuple of {self.card.frames} pictures'}",
+    def tile(self, asked: int | None = None) -> int:
+        """Return the longest side that is predicted in one piece: as asked, else by the protocol.
+
+        Raises:
+            ConfigError: smaller than a patch.
+        """
+        side = TILE[self.card.protocol] if asked is None else asked
+        if side < self.segmenter.patch:
+            raise ConfigError(
+                f"a tile of {side} pixels is smaller than a patch of the model",
+                expected=f"at least {self.segmenter.patch}, better the training crop of {self.card.crop} or more",
+                remedy="raise --tile, or leave it out",
             )
-        if len({array.shape for array in arrays}) > 1:
-            sizes = ", ".join(f"{array.shape[1]} x {array.shape[0]}" for array in arrays)
-            raise DataError(f"frames of different sizes: {sizes}", remedy="align and crop them to one size")
-        return np.stack(arrays)
+        return side
+
+    def _blocks(self, rasters: tuple[Raster, ...], tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yield the scores (K, h, w) of the picture, whole if it is small, else block by block, with their place."""
+        height, width = rasters[0].shape[:2]
+        if max(height, width) <= tile:
+            whole = slice(0, height), slice(0, width)
+            yield *whole, self._score(predict_scores, rasters, *whole)
+            return
+        score = partial(self._score, predict_probabilities, rasters)
+        yield from blend(score, *(spans(side, tile, self.segmenter.patch) for side in (height, width)))
+
+    def _score(
+        self, predict: Callable[..., Tensor], rasters: tuple[Raster, ...], rows: slice, columns: slice
+    ) -> Tensor:
+        """Return the scores (K, h, w) of a piece, fp32."""
+        piece_THW3 = torch.from_numpy(read_piece(rasters, rows, columns)).to(self.device)
+        piece_BTCHW = self.segmenter.normalize(piece_THW3.movedim(-1, -3)[None])
+        return predict(self.segmenter, piece_BTCHW, protocol=self.card.protocol, window=self.card.crop)[0].float()
 
 
-def _rgb(picture: Picture) -> NDArray[np.uint8]:
-    if isinstance(picture, Path | str):
-        picture = read_image(Path(picture))
-    if isinstance(picture, Image.Image):
-        return np.array(picture.convert("RGB"))
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise DataError(
-            f"array of shape {picture.shape} and type {picture.dtype}",
-            expected="an RGB picture (H, W, 3) of uint8, 0 to 255",
-            remedy="convert the array, or pass a Pillow image or a path",
-        )
-    return picture
+def tinted(raster: Raster, mask_HW: NDArray[np.uint8], palette: Palette, alpha: float = 0.5) -> Image.Image:
+    """Return a picture tinted with the colours of its mask, made in strips: a tint takes 24 bytes a pixel."""
+    strips = [slice(top, top + _STRIP) for top in range(0, len(mask_HW), _STRIP)]
+    parts = [pictures.overlay(raster[rows, :], mask_HW[rows], palette, alpha) for rows in strips]
+    return Image.fromarray(np.concatenate(parts))
 
 
 load = Predictor.load

@@ -1,0 +1,150 @@
+"""What a prediction reads and writes: the images or pairs, their masks, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semiseg.data.reading import IMAGE_SUFFIXES
+from semiseg.errors import DataError, ModelError
+from semiseg.prediction.geotiff import has_rasterio, is_georeferenced
+
+PAIR_FOLDERS = ("A", "B")
+"""Where a folder of pairs holds the first and the second image of each."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The image or images of one sample, and the files that become of it."""
+
+    images: tuple[Path, ...]
+    """One, or before and after."""
+    mask: Path
+    """A GeoTIFF if one of the images is georeferenced and rasterio is installed, else a PNG."""
+    overlay: Path | None
+    """Where the tinted image goes, if one is wanted."""
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files to write."""
+        return (self.mask,) if self.overlay is None else (self.mask, self.overlay)
+
+
+def sources(images: Path, second: Path | None, frames: int) -> tuple[Path, ...]:
+    """Return the image or folder of each frame.
+
+    Raises:
+        ModelError: one source for a model of two frames that is no folder of pairs, or two for a model of one.
+    """
+    pair = tuple(images / folder for folder in PAIR_FOLDERS)
+    if frames == 1 and second is not None:
+        raise ModelError(
+            "the model needs 1 frame a sample, two sources are given", where=second, remedy="leave the second out"
+        )
+    if frames == 1:
+        return (images,)
+    if second is not None:
+        return images, second
+    if all(folder.is_dir() for folder in pair):
+        return pair
+    raise ModelError(
+        f"the model needs {frames} frames a sample, one source is given",
+        where=images,
+        expected=f"two images, two folders of images, or a folder with {' and '.join(PAIR_FOLDERS)} in it",
+        remedy="name the later image or folder with --second",
+    )
+
+
+def plan(frames: tuple[Path, ...], out: Path, overlays: bool) -> tuple[list[Job], tuple[Path, ...]]:
+    """List what to read and what to write, and refuse what would destroy something.
+
+    Args:
+        frames: the image or folder of each frame.
+        out: the folder for the masks.
+        overlays: also plan the tinted images.
+
+    Returns:
+        The samples by name, and the images that have no partner of their name.
+
+    Raises:
+        DataError: no image or no pair found, two images that would share a mask, or an output in the way.
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError("the output is a file", where=out, expected="a folder", remedy="choose another output folder")
+    if out.resolve() in [(source if source.is_dir() else source.parent).resolve() for source in frames]:
+        raise DataError(
+            "images and masks would share a folder", where=out, remedy="choose another output folder, such as masks/"
+        )
+    samples, alone = _samples(frames, out)
+    jobs = [_job(images, out / name, overlays) for name, images in samples.items()]
+    _refuse_collisions(jobs, alone)
+    return jobs, alone
+
+
+def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path, ...]], tuple[Path, ...]]:
+    """Return the images of each sample by their name below the folders, and the images without a partner."""
+    if all(source.is_file() for source in frames):
+        return {Path(frames[0].name): frames}, ()
+    found = [_images(source, out) for source in frames]
+    names = [name for name in found[0] if all(name in images for images in found)]
+    if not names:
+        raise DataError(
+            "no image has a partner of the same name",
+            where=" and ".join(str(source) for source in frames),
+            expected="pairs of one name, suffix and subfolder included",
+            remedy="rename the images, or name the two files of a single pair",
+        )
+    alone = [path for images in found for name, path in images.items() if name not in names]
+    return {name: tuple(images[name] for images in found) for name in names}, tuple(alone)
+
+
+def _images(folder: Path, out: Path) -> dict[Path, Path]:
+    """Return all images below a folder by their path in it; hidden ones and those in `out` are left out."""
+    if not folder.is_dir():
+        kind = "folder, as the other frame is one" if folder.is_file() else "such image or folder"
+        raise DataError(f"no {kind}", where=folder, remedy="correct the path")
+    names = [
+        name
+        for name in (path.relative_to(folder) for path in sorted(folder.rglob("*")))
+        if name.suffix.lower() in IMAGE_SUFFIXES and not _hidden(name) and (folder / name).is_file()
+    ]
+    masks = out.resolve()
+    if folder.resolve() in masks.parents:
+        names = [name for name in names if masks not in (folder / name).resolve().parents]
+    if not names:
+        suffixes = ", ".join(IMAGE_SUFFIXES)
+        raise DataError(
+            "no image found", where=folder, expected=f"files ending in {suffixes}", remedy="correct the path"
+        )
+    return {name: folder / name for name in names}
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _job(images: tuple[Path, ...], target: Path, overlays: bool) -> Job:
+    """Name the outputs of a sample whose mask lies at `target`, but for the suffix."""
+    kept = has_rasterio() and any(is_georeferenced(image) for image in images)
+    return Job(
+        images,
+        target.with_name(f"{target.stem}{'.tif' if kept else '.png'}"),
+        target.with_name(f"{target.stem}_overlay.jpg") if overlays else None,
+    )
+
+
+def _refuse_collisions(jobs: Sequence[Job], alone: tuple[Path, ...]) -> None:
+    images = {image.resolve(): image for image in (*alone, *(image for job in jobs for image in job.images))}
+    makers: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if image := images.get(path.resolve()):
+                raise DataError("a mask would replace an image", where=image, remedy="choose another output folder")
+            other = makers.setdefault(path.resolve(), job.images[0])
+            if other != job.images[0]:
+                raise DataError(
+                    f"{other.name} and {job.images[0].name} would share one mask",
+                    where=path,
+                    remedy="rename one of the two images, or predict them into different folders",
+                )
