@@ -21,9 +21,10 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from semiseg.augment import StrongViewConfig
-from semiseg.data import Batch, DataConfig, Division, TrainStream, load_dataset
+from semiseg.data import Batch, DataConfig, DatasetSpec, Division, TrainStream, load_dataset
 from semiseg.data.spec import read_spec, shipped_specs
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
@@ -39,7 +40,7 @@ from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, lr_scale
 from semiseg.engine.training import Task, fit
 from semiseg.errors import DataError, SemisegError
-from semiseg.methods import ConsistencyConfig, Method, MethodSettings, StepResult, find_method
+from semiseg.methods import ConsistencyConfig, Method, MethodSettings, StepResult, find_method, make_teacher
 from semiseg.methods.dropout import channel_masks
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter, published_names
 from semiseg.reporting.charts import Line, line_chart
@@ -69,7 +70,7 @@ class Watched:
     Attributes:
         steps: of each step its losses, the norms of the gradients and both learning rates.
         student: its state after the last step.
-        teacher: likewise.
+        teacher: likewise; nothing where no average is kept.
     """
 
     steps: list[dict[str, float]] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Watched:
 
 
 class Watching(Method):
-    """A method that writes down what another one does, and ends the training after some steps."""
+    """A method that writes down the losses of another one, and ends the training after some steps."""
 
     def __init__(self, method: Method, steps: int, watched: Watched) -> None:
         super().__init__(method.settings, method.normalize, method.ignore_value)
@@ -90,9 +91,8 @@ class Watching(Method):
         return self.method.ema_teacher
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
-        """Do the method's step, or keep both models and end."""
+        """Do the method's step, or end."""
         if batch.place.step == self.last:
-            self.watched.student, self.watched.teacher = student.state_dict(), teacher.state_dict()
             raise Enough
         result = self.method.step(student, teacher, batch)
         losses = {"loss": result.loss, **result.logs}
@@ -159,9 +159,10 @@ def rule(name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def ruled_student() -> Segmenter:
-    """Build DINOv2-S + DPT for the classes of CamVid and fill it by the rule."""
-    student = build_segmenter(ModelConfig(encoder="dinov2_small", weights="random"), SPEC.num_classes)
+def ruled_student(spec: DatasetSpec = SPEC) -> Segmenter:
+    """Build DINOv2-S + DPT for the frames and classes of a data set and fill it by the rule."""
+    config = ModelConfig(encoder="dinov2_small", weights="random")
+    student = build_segmenter(config, spec.num_classes, len(spec.frames))
     state = student.state_dict()
     for key, published in published_names(state).items():
         state[key].copy_(rule(published, tuple(state[key].shape)))
@@ -169,19 +170,36 @@ def ruled_student() -> Segmenter:
 
 
 def train(
-    method: str, settings: MethodSettings, student: Segmenter, stream: TrainStream, steps: int, scheduled: int
+    method: str,
+    settings: MethodSettings,
+    student: Segmenter,
+    stream: TrainStream,
+    steps: int,
+    scheduled: int,
+    spec: DatasetSpec = SPEC,
 ) -> Watched:
     """Run the first steps of a training of `scheduled` steps by the engine's own loop, and watch them."""
-    watched = Watched()
-    with tempfile.TemporaryDirectory() as folder, watched_optimizer(watched.steps):
+    watched, kept = Watched(), {"student": student}
+
+    def keep_teacher(student: Segmenter) -> Segmenter:  # which a method that lets the student label never sees
+        kept["teacher"] = make_teacher(student)
+        return kept["teacher"]
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        watched_optimizer(watched.steps),
+        patch("semiseg.engine.training.make_teacher", keep_teacher),
+    ):
         task = Task(
-            method=Watching(find_method(method)(settings, student.normalize, SPEC.ignore_value), steps, watched),
+            method=Watching(find_method(method)(settings, student.normalize, spec.ignore_value), steps, watched),
             student=student,
             stream=stream,
             evaluator=Evaluator(
-                samples=(), spec=SPEC, protocol=SPEC.protocol, window=CROP, batch=1, bf16=False, max_pixels=0
+                samples=(), spec=spec, protocol=spec.protocol, window=CROP, batch=1, bf16=False, max_pixels=0
             ),
-            card=ModelCard(classes=SPEC.classes, palette=SPEC.palette, crop=CROP, model=student.config),
+            card=ModelCard(
+                classes=spec.classes, palette=spec.palette, frames=len(spec.frames), crop=CROP, model=student.config
+            ),
             optimizer=OptimizerConfig(),
             lr_scale=lr_scale(OptimizerConfig(), stream.division.labeled // find_method(method).labeled_factor),
             schedule=ScheduleConfig(steps=scheduled, log_every=scheduled, checkpoint_every=scheduled),
@@ -195,7 +213,7 @@ def train(
         try:
             fit(task, resume=False)
         except Enough:
-            return watched
+            return replace(watched, **{name: model.state_dict() for name, model in kept.items()})
     raise ValueError(f"a schedule of {scheduled} steps ends before step {steps}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,20 @@ def draw_light(rng: np.random.Generator) -> Light:
         clouds=rng.uniform(0.25, 0.5) if rng.random() < 0.4 else 0.0,
         blur=rng.uniform(0.45, 0.8),
     )
+
+
+def drift(light: Light, other: Light, share: float) -> Light:
+    """Return a light between two: the same camera at another time is neither the same film nor any other.
+
+    Args:
+        light: of the first date.
+        other: any light.
+        share: how far to go towards it, 0 to 1.
+    """
+    between = {
+        item.name: (1 - share) * getattr(light, item.name) + share * getattr(other, item.name) for item in fields(Light)
+    }
+    return Light(**between)
 
 
 def photograph(surface: Surface, light: Light, cloud: Map, rng: np.random.Generator) -> NDArray[np.uint8]:

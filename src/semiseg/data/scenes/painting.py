@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.scenes.layout import FIELD, FOREST, ROAD, WATER, House, Place
-from semiseg.data.scenes.light import Surface, draw_light, photograph
+from semiseg.data.scenes.light import Light, Surface, draw_light, photograph
 from semiseg.data.scenes.noise import Map, blend, smooth_noise, smoothstep
 
 _PITCH = 0.62
@@ -34,8 +34,22 @@ _ROOFS = _colours((0.66, 0.28, 0.20), (0.70, 0.38, 0.26), (0.58, 0.22, 0.18), (0
 
 def paint(place: Place, houses: tuple[House, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Photograph a place with these houses on a date drawn from `rng`; returns (H, W, 3) uint8."""
-    light = draw_light(rng)
-    surface = Surface(_paint_ground(place, rng), *_shape_ground(place, rng))
+    return paint_under(draw_light(rng), place, houses, season=rng, rng=rng)
+
+
+def paint_under(
+    light: Light, place: Place, houses: tuple[House, ...], *, season: np.random.Generator, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Photograph a place with these houses under a given light; returns (H, W, 3) uint8.
+
+    Args:
+        light: of the date.
+        place: the land.
+        houses: that stand there.
+        season: draws what grows and how it looks.
+        rng: draws roofs' weather, clouds and the sensor's noise.
+    """
+    surface = Surface(_paint_ground(place, season), *_shape_ground(place, season))
     for house in houses:
         _put_up(house, surface, rng)
     cloud = light.clouds * smoothstep(smooth_noise(rng, place.size, 60, 2), -0.1, 0.7)
