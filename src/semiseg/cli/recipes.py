@@ -41,6 +41,7 @@ def recipes_verb(words: list[str]) -> None:
 
 def _listing(names: list[str]) -> list[str]:
     """Return a line for each recipe: what it is for, or what its published run reached."""
+    from semiseg.data.spec import SCORE_NAMES
     from semiseg.recipes import published_recipes, shipped_recipes
 
     shipped, width = shipped_recipes(), max(len(name) for name in names)
@@ -53,7 +54,8 @@ def _listing(names: list[str]) -> list[str]:
     if runs:
         lines.append(f"{len(runs)} recipes that repeat a published run (any combination of their parts is a recipe):")
     lines += [
-        f"{run['recipe']:{width}}  {run['best']:7.2%} {run['metric']}  {run['hours']:5.1f} h on {run['gpus']} GPUs  "
+        f"{run['recipe']:{width}}  {run['best']:7.2%} {SCORE_NAMES[run['metric']]}  "
+        f"{run['hours']:5.1f} h on {run['gpus']} GPU{'s' * (run['gpus'] > 1)}  "
         f"{run['table']}"
         for run in runs
     ]
