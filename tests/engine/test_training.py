@@ -115,7 +115,7 @@ class Judged:
     classes, iou_K = (), ()
 
     def __init__(self, miou: float) -> None:
-        self.miou = miou
+        self.judged_by, self.scores = miou, {"miou": miou}
 
 
 def judge(monkeypatch: pytest.MonkeyPatch, *mious: float) -> None:

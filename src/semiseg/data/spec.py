@@ -79,7 +79,7 @@ class DatasetSpec:
 PAIRS = DatasetSpec(
     name="pairs",
     classes=("unchanged", "changed"),
-    palette=((0, 0, 0), (255, 255, 255)),
+    palette=((44, 52, 66), (94, 190, 255)),
     frames=("A", "B"),
     masks="label",
     mask_values={0: 0, 1: 1, 255: 1},
