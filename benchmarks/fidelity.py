@@ -143,8 +143,8 @@ def draws(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return ((raw >> np.uint64(11)) * 2.0**-53 * 2 - 1).reshape(shape) * 3**0.5
 
 
-def rule(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Return the weights of a published tensor: nothing is degenerate, and logits differ by about 0.5."""
+def rule(name: str, shape: tuple[int, ...], gain: float = 0.9) -> Tensor:
+    """Return the weights of a published tensor: nothing is degenerate; at this gain logits differ by about 0.5."""
     values = draws(name, shape)
     if name.endswith("gamma"):
         values = 0.5 + 0.1 * values
@@ -153,7 +153,7 @@ def rule(name: str, shape: tuple[int, ...]) -> Tensor:
     elif name.endswith("pos_embed"):
         values = 0.5 * values
     elif len(shape) > 1 and name.endswith("weight"):
-        values = values * (0.9 / np.sqrt(np.prod(shape[1:])))
+        values = values * (gain / np.sqrt(np.prod(shape[1:])))
     else:
         values = 0.1 * values
     return torch.from_numpy(values.astype(np.float32))

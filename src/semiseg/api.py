@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -70,8 +70,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         SemisegError: bad settings, data or weights, or a run directory that cannot be used.
     """
     run = RunDirectory(Path(config.run.folder) / run_name(config))
-    if config.published:
-        published_curve(config.published)
+    published = published_curve(config.published) if config.published else None
     with join_processes(config.device) as processes:
         division = divide(config, processes)
         dataset = load_dataset(config.data)
@@ -91,7 +90,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
                 begin_run(run, plain, counts)
         processes.wait()
         task = _task(config, run, processes, division, dataset, student.to(processes.device))
-        return TrainedRun(run.path, fit(task, resume=resume))
+        return TrainedRun(run.path, fit(replace(task, published=published), resume=resume))
 
 
 def run_name(config: Config) -> str:
@@ -187,7 +186,6 @@ def _task(
         bf16=bf16,
         directory=run,
         processes=processes,
-        published=published_curve(config.published) if config.published else None,
         introduction=_introduction(config, run, dataset, division, bf16, processes),
         report=report,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,33 +45,16 @@ def ade20k(tmp_path: Path) -> tuple[Path, Path]:
     return root, lists
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def test_two_processes_repeat_a_published_run_in_miniature(
-    ade20k: tuple[Path, Path], python: tuple[list[str], dict[str, str]], tmp_path: Path
+    ade20k: tuple[Path, Path], train_by_two: Callable[[list[str]], str], tmp_path: Path
 ) -> None:
     root, lists = ade20k
-    command, environment = python
-    launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
     words = [
         *(RECIPE, "--data.root", str(root), "--data.splits", str(lists), "--run.folder", str(tmp_path / "runs")),
         *("--device", "cpu", "--model.weights", "random", "--data.crop", str(SIDE), "--data.workers", "0"),
         *("--schedule.batch", "2", "--schedule.epochs", "2", "--evaluation.batch", "1"),
     ]
-    done = subprocess.run(
-        [*command, *launcher, "--master-port", str(free_port()), "-m", "semiseg", "train", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    train_by_two(words)
     run = tmp_path / "runs" / f"{RECIPE.replace('/', '-')}-seed0"
 
     teacher = published_curve(RUN).values["teacher"]

@@ -9,15 +9,14 @@ dropout masks; only their figures are stored. Change detection's evaluation foll
 from __future__ import annotations
 
 import json
-import sys
 import zlib
 from dataclasses import dataclass
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import fidelity  # benchmarks/fidelity.py
 import numpy as np
 import pytest
 import torch
@@ -36,18 +35,6 @@ from semiseg.models import published_names
 
 REPOSITORY = Path(__file__).parents[2]
 
-
-def load_benchmark() -> Any:
-    """Import `benchmarks/fidelity.py`, which is no part of the package."""
-    spec = spec_from_file_location("fidelity", REPOSITORY / "benchmarks/fidelity.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules["fidelity"] = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fidelity = load_benchmark()
 GOLDEN: dict[str, Any] = json.loads((REPOSITORY / "tests/golden/training_step.json").read_text())
 CROP, BATCH, SCHEDULED = 98, 4, 8  # of pairs half as many are a batch
 SPECS = {name: read_spec(shipped_specs()[name]) for name in ("camvid", "levir")}

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fidelity import draws, rule  # benchmarks/fidelity.py
 from torch import Tensor
 
 from semiseg.conversion import convert
@@ -27,28 +27,6 @@ from semiseg.models.published import MASK_TOKEN
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def draws(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform draws of unit variance; the raw stream of a bit generator is the same in every version of NumPy."""
-    raw = np.random.Philox(key=zlib.crc32(name.encode())).random_raw(int(np.prod(shape)))
-    return ((raw >> np.uint64(11)) * 2.0**-53 * 2 - 1).reshape(shape) * 3**0.5
-
-
-def rule(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Fill a tensor so that no part of the network is degenerate."""
-    values = draws(name, shape)
-    if name.endswith("gamma"):
-        values = 0.5 + 0.1 * values
-    elif ".norm" in name and name.endswith("weight"):
-        values = 1 + 0.1 * values
-    elif name.endswith("pos_embed"):
-        values = 0.5 * values
-    elif len(shape) > 1 and name.endswith("weight"):
-        values = values * (1.4 / np.sqrt(np.prod(shape[1:])))
-    else:
-        values = 0.1 * values
-    return torch.from_numpy(values.astype(np.float32))
-
-
 def converted(size: str, num_classes: int, frames: int = 1) -> Segmenter:
     """Write a published checkpoint whose teacher follows the rule, convert it, back too, and load the result."""
     with torch.device("meta"):
@@ -56,7 +34,7 @@ def converted(size: str, num_classes: int, frames: int = 1) -> Segmenter:
     state = model.state_dict()
     shapes = {name: tuple(state[key].shape) for key, name in published_names(state).items()}
     shapes[MASK_TOKEN] = (1, model.width)
-    teacher = {f"module.{name}": rule(name, shape) for name, shape in shapes.items()}
+    teacher = {f"module.{name}": rule(name, shape, gain=1.4) for name, shape in shapes.items()}
     student = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in teacher.items()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
