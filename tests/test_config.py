@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semiseg.config import FREE_ON_RESUME, Config, config_parser, make_config, to_dict
+from semiseg.config import FREE_ON_RESUME, Config, config_class, config_parser, make_config, to_dict
 from semiseg.errors import ConfigError, ModelError
-from semiseg.methods import find_method
+from semiseg.methods import METHODS, find_method
+from semiseg.methods.supervised import Supervised
 from semiseg.models import build_segmenter
 from semiseg.recipes import load_recipe, shipped_recipes
 
@@ -130,6 +132,55 @@ def test_null_and_truth_are_read(tmp_path: Path) -> None:
 def test_any_configuration_comes_back_from_the_file_that_a_run_writes(given: dict[str, Any]) -> None:
     config = make_config(given)
     assert make_config(yaml.safe_load(yaml.safe_dump(to_dict(config)))) == config
+
+
+# A method brings its own section
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig:
+    """Settings of the toy alone."""
+
+    strength: float = 0.5
+    """How hard the toy tries."""
+    kind: Literal["red", "blue"] = "red"
+    """Colour of the toy."""
+
+    def __post_init__(self) -> None:
+        if self.strength < 0:
+            raise ConfigError("strength is negative", where="toy.strength", remedy="correct --toy.strength")
+
+
+class Toy(Supervised):
+    config_class = ToyConfig
+
+
+def test_a_method_registered_at_run_time_has_its_section_checks_and_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Config()
+    monkeypatch.setitem(METHODS, "toy", Toy)
+    config: Any = make_config({"toy": {"strength": "2e-1"}}, ["--toy.kind", "blue"])
+    assert config.toy == ToyConfig(strength=0.2, kind="blue")
+    assert make_config(to_dict(config)) == config == Config(toy=config.toy)  # type: ignore[call-arg]
+    assert to_dict(config)["toy"] == {"strength": 0.2, "kind": "blue"}
+    assert "did you mean '--toy.strength'" in message("--toy.strong", "1")
+    assert "expected: red or blue" in message("--toy.kind", "green")
+    assert "toy.strength" in message(toy={"strength": -1})
+    shown = " ".join(config_parser().format_help().split())
+    assert "How hard the toy tries" in shown
+    monkeypatch.undo()
+    assert config_class() is type(before)
+    assert "unknown key 'toy'" in message(toy={})
+
+
+def test_a_method_without_settings_has_no_section() -> None:
+    assert not hasattr(Config(), "supervised")
+    assert "unknown key 'supervised'" in message(supervised={})
+
+
+@pytest.mark.parametrize("name", ["data", "seed", "a b", "class", ""])
+def test_a_method_cannot_take_the_name_of_another_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, name, Toy)
+    assert f"a method cannot be called {name!r}" in message()
 
 
 # Refusals

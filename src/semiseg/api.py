@@ -145,8 +145,7 @@ def _task(
     settings = MethodSettings(
         loss=config.loss,
         consistency=config.consistency,
-        fixmatch=config.fixmatch,
-        unimatch_v2=config.unimatch_v2,
+        **{name: getattr(config, name) for name in ("fixmatch", "unimatch_v2")},
     )
     stream = TrainStream(
         dataset, config.data, division, strong=config.strong, views=method_class.views, seed=config.seed

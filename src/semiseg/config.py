@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
+from keyword import iskeyword
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -17,7 +19,7 @@ from semiseg.engine.evaluation import EvaluationConfig
 from semiseg.engine.precision import Precision
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
 from semiseg.errors import ConfigError, closest
-from semiseg.methods import ConsistencyConfig, FixMatchConfig, LossConfig, UniMatchV2Config
+from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
 # Field docstrings are the help of the command line.
@@ -39,7 +41,10 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that a training run is made of."""
+    """Everything that a training run is made of.
+
+    Each registered method that has settings adds a section under its own name: `Config(...)` makes a `config_class()`.
+    """
 
     recipe: str = "default"
     """Name of the recipe that this configuration began as; it has no other effect."""
@@ -65,10 +70,6 @@ class Config:
     """The loss of labeled images."""
     consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     """Learning from pseudo-labels."""
-    fixmatch: FixMatchConfig = field(default_factory=FixMatchConfig)
-    """FixMatch alone."""
-    unimatch_v2: UniMatchV2Config = field(default_factory=UniMatchV2Config)
-    """UniMatch V2 alone."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """AdamW and its rates."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -76,9 +77,39 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How student and teacher are evaluated."""
 
+    def __new__(cls, **settings: Any) -> Config:
+        """Make the class that has the methods' sections too."""
+        return super().__new__(config_class() if cls is Config else cls)
+
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}", where="seed", expected="a number >= 0", remedy="correct --seed")
+
+
+def config_class() -> type[Config]:
+    """Return the whole configuration's class: `Config` and a section for each registered method that has settings.
+
+    Raises:
+        ConfigError: a method has the name of another key, or one that cannot be a key.
+    """
+    kinds = ((name, method.config_class) for name, method in METHODS.items())
+    return _composed(tuple((name, kind) for name, kind in kinds if fields(kind)))
+
+
+@cache
+def _composed(sections: tuple[tuple[str, type], ...]) -> type[Config]:
+    taken = {entry.name for entry in fields(Config)}
+    for name, _ in sections:
+        if name in taken or not name.isidentifier() or iskeyword(name):
+            raise ConfigError(
+                f"a method cannot be called {name!r}",
+                where="the registry of methods",
+                expected=f"a word of letters, digits and _, and none of {', '.join(sorted(taken))}",
+                remedy="register it under another name",
+            )
+    added = [(name, kind, field(default_factory=kind)) for name, kind in sections]
+    facts = {"__doc__": Config.__doc__, "__module__": Config.__module__}
+    return make_dataclass("Config", added, bases=(Config,), namespace=facts, frozen=True, kw_only=True)
 
 
 class _Parser(jsonargparse.ArgumentParser):
@@ -90,7 +121,7 @@ class _Parser(jsonargparse.ArgumentParser):
         """Raise instead of exiting; of a wrong value, say what its key wants."""
         message = " ".join(message.split())
         wrong = re.match(r'Parser key "([\w.]+)":.*(?:Got|Given) value: ?(.*)', message)
-        kinds = dict(_kinds(Config))
+        kinds = dict(_kinds(config_class()))
         if wrong is None or wrong[1] not in kinds:
             raise ConfigError(message, where=self.where, remedy="correct the option, or see `semiseg train -h`")
         key, value = wrong.groups()
@@ -116,7 +147,7 @@ def _described(kind: Any) -> str:
 def config_parser() -> _Parser:
     """Return the parser of all keys of `Config`, as dotted options."""
     parser = _Parser(exit_on_error=False, default_env=False, add_help=False, usage=None)
-    parser.add_class_arguments(Config, sub_configs=False)
+    parser.add_class_arguments(config_class(), sub_configs=False)
     return parser
 
 
@@ -131,8 +162,8 @@ def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, w
     Raises:
         ConfigError: an unknown key (the message names the closest), or a value of the wrong kind.
     """
-    refuse_unknown(settings, Config, where)
-    known = [f"--{key}" for key, _ in _kinds(Config)]
+    refuse_unknown(settings, config_class(), where)
+    known = [f"--{key}" for key, _ in _kinds(config_class())]
     for word in overrides:
         name = word.split("=", 1)[0]
         if name.startswith("--") and name not in known:
@@ -143,13 +174,13 @@ def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, w
     parser.where = "command line"
     parsed = parser.parse_args(list(overrides))
     _refuse_null(vars(parsed.as_flat()), where)
-    config: Config = _built(Config, parsed.as_dict())
+    config: Config = _built(config_class(), parsed.as_dict())
     return config
 
 
 def _refuse_null(values: Mapping[str, Any], where: object) -> None:
     """Refuse what the parser lets pass: null, or nothing at all after `key:`, where a key needs a value."""
-    for key, kind in _kinds(Config):
+    for key, kind in _kinds(config_class()):
         if values[key] is None and NoneType not in get_args(kind):
             remedy = f"give {key} a value, or leave the key out"
             raise ConfigError(f"{key} has no value", where=where, expected=_described(kind), remedy=remedy)

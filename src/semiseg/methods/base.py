@@ -31,15 +31,22 @@ class StepResult:
     logs: dict[str, Tensor]
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """The settings of a method that has none of its own."""
+
+
 class Method(ABC):
     """One way to learn from labeled and unlabeled images.
 
     Attributes:
+        config_class: the dataclass of the method's own settings; they are the section of the method's name.
         views: strong views drawn of each unlabeled image; 0 means that unlabeled images are not used.
         labeled_factor: labeled samples in a step for each one of the recipe's batch.
         ema_teacher: whether the loop keeps an exponential moving average of the student as the teacher.
     """
 
+    config_class: ClassVar[type] = NoSettings
     views: ClassVar[int] = 0
     labeled_factor: ClassVar[int] = 1
 

@@ -32,6 +32,7 @@ class FixMatchConfig:
 class FixMatch(Method):
     """One strong view of each unlabeled image learns the teacher's confident labels of the weak view."""
 
+    config_class = FixMatchConfig
     views = 1
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:

@@ -34,6 +34,7 @@ class UniMatchV2Config:
 class UniMatchV2(Method):
     """Two strong views of each unlabeled image, complementary channel dropout, an EMA teacher (section 3)."""
 
+    config_class = UniMatchV2Config
     views = 2
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
