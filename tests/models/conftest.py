@@ -11,7 +11,7 @@ import pytest
 from semiseg.models.encoders import ENCODERS, Encoder, EncoderSpec
 from semiseg.models.encoders.beit import BEiT
 from semiseg.models.encoders.plain import SAM, TimmEncoder
-from semiseg.models.encoders.pyramids import MiT, ResNet
+from semiseg.models.encoders.pyramids import MiT, Pyramid
 
 TAKEN = (0, 1, 2, 3)
 SIZES: dict[str, Any] = {"embed_dim": 32, "depth": 4, "num_heads": 2}
@@ -26,7 +26,7 @@ SMALL: dict[str, Callable[[bool], Encoder]] = {
     ),
     "small_beit": partial(BEiT, "beit_base_patch16_224.in22k_ft_in22k_in1k", TAKEN, img_size=80, **SIZES),
     "small_mit": partial(MiT, "mit_b0"),
-    "small_resnet": partial(ResNet, "test_resnet.r160_in1k"),
+    "small_resnet": partial(Pyramid, "test_resnet.r160_in1k"),
 }
 
 

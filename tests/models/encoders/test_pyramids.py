@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from timm.layers.drop import DropPath
+from torch import nn
 
 from semiseg.errors import ModelError
 from semiseg.models.encoders import ENCODERS, build_encoder
-from semiseg.models.encoders.pyramids import MiT, ResNet
+from semiseg.models.encoders.pyramids import MiT, Pyramid
 
 pytestmark = pytest.mark.usefixtures("small_encoders")
 
@@ -27,6 +28,47 @@ def test_any_size_gives_strides_4_to_32_rounded_up(name: str, size: tuple[int, i
     assert [tuple(level.shape) for level in levels] == expected
     assert encoder.strides == (4, 8, 16, 32)
     assert encoder.patch == 1
+
+
+@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_convnext", "timm/test_efficientnet"])
+def test_any_pyramid_of_timm_gives_its_last_four_levels(name: str) -> None:
+    encoder = build_encoder(name, "random").eval()
+    levels = encoder(torch.randn(1, 3, 2 * encoder.patch, 3 * encoder.patch))
+    assert (encoder.patch, encoder.strides) == (32, (4, 8, 16, 32))
+    expected = [
+        (1, width, 64 // stride, 96 // stride) for width, stride in zip(encoder.widths, encoder.strides, strict=True)
+    ]
+    assert [tuple(level.shape) for level in levels] == expected
+
+
+PARAMETERS = [("resnet50", 23_631_808), ("resnet101", 42_623_936), ("xception65", 37_867_312)]
+"""What the public code of UniMatch V1 builds has as many."""
+
+
+@pytest.mark.parametrize(("name", "parameters"), PARAMETERS)
+def test_encoders_of_unimatch_v1_end_at_stride_16(name: str, parameters: int) -> None:
+    encoder = build_encoder(name, "random").eval()
+    with torch.inference_mode():
+        levels = encoder(torch.randn(1, 3, 65, 97))
+    assert encoder.strides == (4, 8, 16, 16)
+    assert [tuple(level.shape) for level in levels] == [
+        (1, width, -(-65 // stride), -(-97 // stride))
+        for width, stride in zip(encoder.widths, encoder.strides, strict=True)
+    ]
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == parameters
+
+
+def test_the_norms_of_xception_move_as_slowly_as_published_and_its_exit_is_not_dilated() -> None:
+    modules = list(build_encoder("xception65", "random").modules())
+    assert {module.momentum for module in modules if isinstance(module, nn.BatchNorm2d)} == {0.0003}
+    assert {module.dilation for module in modules if isinstance(module, nn.Conv2d)} == {(1, 1)}
+
+
+def test_a_file_that_counts_no_batches_loads(tmp_path: Path) -> None:
+    state = build_encoder("small_resnet", "random").core().state_dict()
+    torch.save({key: value + 1 for key, value in state.items() if value.ndim}, tmp_path / "weights.pth")
+    loaded = build_encoder("small_resnet", str(tmp_path / "weights.pth")).core().state_dict()
+    assert all(torch.equal(loaded[key], state[key] + 1 if state[key].ndim else state[key]) for key in state)
 
 
 def test_the_mix_transformer_gives_the_same_twice_in_training() -> None:
@@ -60,7 +102,7 @@ def test_a_file_with_its_classifier_loads(tmp_path: Path, name: str, classifier:
 
 
 def test_a_resnet_couples_the_images_of_a_training_batch_alone() -> None:
-    encoder = ResNet("test_resnet.r160_in1k", False)
+    encoder = Pyramid("test_resnet.r160_in1k", False)
     images = torch.randn(3, 3, 64, 64)
     assert not torch.allclose(encoder.train()(images)[3][:1], encoder(images[:2])[3][:1])
     torch.testing.assert_close(encoder.eval()(images)[3][:1], encoder(images[:2])[3][:1])

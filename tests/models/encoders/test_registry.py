@@ -71,6 +71,8 @@ def test_our_own_encoders_have_no_weights_on_the_hub(name: str) -> None:
         ("sam_large", "samvit_large_patch16.sa1b"),
         ("clip_base", "vit_base_patch16_clip_quickgelu_224.openai"),
         ("resnet152", "resnet152s.gluon_in1k"),
+        ("resnet101", "resnet101s.gluon_in1k"),
+        ("xception65", "xception65.tf_in1k"),
     ],
 )
 def test_the_published_weights_are_asked_of_the_hub(hub: dict[str, bool], name: str, asked: str) -> None:
@@ -86,7 +88,7 @@ def test_the_registry_is_the_documented_one() -> None:
         *(f"dinov2_{size}_reg" for size in sizes),
         *(f"dinov3_{size}" for size in sizes[:3]),
         *("beit_base", "beit_large", "sam_base", "sam_large", "clip_base", "mit_b5", "resnet152"),
-        *("vit_nano", "vit_micro"),
+        *("resnet50", "resnet101", "xception65", "vit_nano", "vit_micro"),
     ]
 
 

@@ -63,7 +63,8 @@ def create_timm(name: str, pretrained: bool, **options: Any) -> Any:
     """Build timm's encoder `name` without a classifier.
 
     Raises:
-        ModelError: it does not know the options of a plain ViT, or its weights could not be had from the hub.
+        NotPlainError: it does not know the options of a plain ViT.
+        ModelError: its weights could not be had from the hub.
     """
     try:
         with asking_the_hub(name) if pretrained else nullcontext():
@@ -87,9 +88,13 @@ def asking_the_hub(name: str) -> Iterator[None]:
         ) from error
 
 
-def not_plain(name: str) -> ModelError:
+class NotPlainError(ModelError):
+    """A model of timm is no plain ViT."""
+
+
+def not_plain(name: str) -> NotPlainError:
     """Return the error that a model of timm is not a plain ViT."""
-    return ModelError(
+    return NotPlainError(
         f"timm's {name} is not a plain vision transformer",
         expected="four levels of one stride and width, for images of any size",
         remedy="choose a ViT, for example timm/vit_base_patch16_224.dino",

@@ -1,42 +1,120 @@
-"""Encoders whose levels get coarser and wider: strides 4, 8, 16 and 32. They take images of any size."""
+"""Encoders whose levels get coarser and wider: strides 4, 8, 16 and 32, or 16 where the last stage is dilated."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
+import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
-from semiseg.models.encoders.base import Encoder, asking_the_hub, create_timm
+from semiseg.models.encoders.base import Encoder, Four, asking_the_hub, create_timm
 
 
-class ResNet(Encoder):
-    """A ResNet of timm with its batch norms: the samples of a training batch see each other.
+class Convolutional(Encoder):
+    """An encoder of timm with batch norms: the samples of a training batch see each other.
 
     Args:
         name: timm's name.
         pretrained: load timm's weights from the hub.
+        **options: of timm's model, for example `output_stride`.
     """
 
     patch = 1
 
-    def __init__(self, name: str, pretrained: bool) -> None:
+    def __init__(self, name: str, pretrained: bool, **options: Any) -> None:
         super().__init__()
-        self.backbone: Any = create_timm(name, pretrained)
-        stages = list(self.backbone.feature_info)[1:]
-        self.widths, self.strides = (tuple(stage[key] for stage in stages) for key in ("num_chs", "reduction"))
+        self.backbone: Any = create_timm(name, pretrained, **options)
         self.mean, self.std = (tuple(self.backbone.pretrained_cfg[key]) for key in ("mean", "std"))
 
     def core(self) -> nn.Module:
         """Return timm's module."""
         return cast(nn.Module, self.backbone)
 
+    def adapt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors as timm names them; the ResNets published with UniMatch V1 have its names.
+
+        Old files do not count the batches that a norm has seen. Nothing here reads the count.
+        """
+        wanted = self.core().state_dict()
+        counts = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+        return counts | super().adapt(tensors)
+
+
+class Pyramid(Convolutional):
+    """The last four stages of a hierarchy of timm, for example a ResNet.
+
+    Args:
+        name: timm's name.
+        pretrained: load timm's weights from the hub.
+        patch: image sides are multiples of it. ResNets take 1; 32 suits every hierarchy.
+        **options: of timm's model. An `output_stride` of 16 dilates the last stage as published with UniMatch V1: its
+            first block by 1, the others by 2.
+
+    Raises:
+        ModelError: timm's model is no such hierarchy, or takes images of one size only.
+    """
+
+    def __init__(self, name: str, pretrained: bool, patch: int = 1, **options: Any) -> None:
+        super().__init__(name, pretrained, **options)
+        self.patch = patch
+        stages = list(getattr(self.backbone, "feature_info", []))
+        strides = [stage["reduction"] for stage in stages[-4:]]
+        fixed = self.backbone.pretrained_cfg.get("fixed_input_size", False)
+        if strides[:3] != [4, 8, 16] or fixed or not hasattr(self.backbone, "forward_intermediates"):
+            raise ModelError(
+                f"timm's {name} is neither a plain vision transformer nor a pyramid",
+                expected="four levels of one stride, or of strides 4, 8, 16 and 32, for images of any size",
+                remedy="choose a ViT, for example timm/vit_base_patch16_224.dino, or a timm/resnet18.a1_in1k",
+            )
+        self.strides = cast(Four, tuple(strides))
+        self.widths = cast(Four, tuple(stage["num_chs"] for stage in stages[-4:]))
+        self.taken = list(range(len(stages)))[-4:]
+
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Encode as every `Encoder`."""
-        levels = self.backbone.forward_intermediates(images_BCHW, indices=[1, 2, 3, 4], intermediates_only=True)
+        levels = self.backbone.forward_intermediates(images_BCHW, indices=self.taken, intermediates_only=True)
         return cast(list[Tensor], levels)
+
+
+class Xception(Convolutional):
+    """The Xception-65 of DeepLabV3+ (arXiv 1802.02611) at output stride 16, as UniMatch V1 uses it on COCO.
+
+    As published, the exit flow is not dilated, the norms move by 0.0003 a step, and the first level is what the second
+    block has before its last, strided convolution. One thing differs: timm, like the original, adds the input of a
+    middle block to its output, where the public code of UniMatch V1 adds the input after its ReLU. So weights of
+    timm's layout load, and those published with UniMatch V1 do not.
+
+    Args:
+        name: timm's name.
+        pretrained: load timm's weights from the hub.
+    """
+
+    widths = (256, 256, 728, 2048)
+    strides = (4, 8, 16, 16)
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__(name, pretrained, output_stride=16)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0003
+            elif isinstance(module, nn.Conv2d) and module.dilation == (2, 2):
+                module.dilation = module.padding = (1, 1)
+
+    def forward(self, images_BCHW: Tensor) -> list[Tensor]:
+        """Encode as every `Encoder`."""
+        entry, second, third, *rest = self.backbone.blocks
+        x_BDHW = entry(self.backbone.stem(images_BCHW))
+        fine_BDHW = second.stack[:-2](x_BDHW)
+        middle_BDHW = second.stack[-1](F.relu(fine_BDHW)) + second.shortcut(x_BDHW)
+        coarse_BDHW = third(middle_BDHW)
+        deepest_BDHW = coarse_BDHW
+        for block in rest:
+            deepest_BDHW = block(deepest_BDHW)
+        return [fine_BDHW, middle_BDHW, coarse_BDHW, deepest_BDHW]
 
 
 class MiT(Encoder):

@@ -11,12 +11,12 @@ import timm
 
 from semiseg.download import RemoteFile, download
 from semiseg.errors import ModelError, closest
-from semiseg.models.encoders.base import Encoder, Four
+from semiseg.models.encoders.base import Encoder, Four, NotPlainError
 from semiseg.models.encoders.beit import BEiT
 from semiseg.models.encoders.licenses import LICENSES
 from semiseg.models.encoders.meta import meta_file
 from semiseg.models.encoders.plain import SAM, DINOv2, SmallViT, TimmEncoder
-from semiseg.models.encoders.pyramids import MiT, ResNet
+from semiseg.models.encoders.pyramids import MiT, Pyramid, Xception
 from semiseg.models.weights import load_strictly, read_tensors
 
 
@@ -97,7 +97,11 @@ ENCODERS: dict[str, EncoderSpec] = {
     "clip_base": _sized("base", partial(TimmEncoder, "vit_base_patch16_clip_quickgelu_224.openai")),
     "mit_b5": _sized("large", partial(MiT, "mit_b5"), "segformer"),
     # Of timm's ResNets with 152 layers only the one with the deep 64-64-128 stem has the published 58.3 M parameters.
-    "resnet152": _sized("large", partial(ResNet, "resnet152s.gluon_in1k")),
+    "resnet152": _sized("large", partial(Pyramid, "resnet152s.gluon_in1k")),
+    # The same stem; the last stage dilated. The encoders of UniMatch V1.
+    "resnet50": _sized("large", partial(Pyramid, "resnet50s.gluon_in1k", output_stride=16)),
+    "resnet101": _sized("large", partial(Pyramid, "resnet101s.gluon_in1k", output_stride=16)),
+    "xception65": _sized("large", partial(Xception, "xception65.tf_in1k")),
     "vit_nano": _small(width=32, depth=4, heads=2, features=16, level_widths=(16, 16, 32, 32)),
     "vit_micro": _small(width=48, depth=4, heads=2, features=24, level_widths=(24, 32, 48, 48)),
 }
@@ -155,11 +159,19 @@ def build_encoder(name: str, weights: str, license: str | None = None) -> Encode
             remedy="set --model.weights random",
         )
     file = _file(name, spec, weights)
-    build = spec.build if spec else partial(TimmEncoder, name.partition("/")[2])
+    build = spec.build if spec else partial(_any_timm, name.partition("/")[2])
     encoder = build(weights == "hub")
     if file is not None:
         load_strictly(encoder.core(), encoder.adapt(read_tensors(file)), where=file)
     return encoder
+
+
+def _any_timm(name: str, pretrained: bool) -> Encoder:
+    """Build a plain ViT of timm, or else a pyramid; of images whose sides are multiples of 32 every pyramid takes."""
+    try:
+        return TimmEncoder(name, pretrained)
+    except NotPlainError:
+        return Pyramid(name, pretrained, patch=32)
 
 
 def _check_license(name: str, weights: str, accepted: str | None) -> None:
