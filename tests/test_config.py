@@ -103,8 +103,10 @@ def test_lists_are_tuples_however_they_are_written(tmp_path: Path) -> None:
 
 
 def test_null_and_truth_are_read(tmp_path: Path) -> None:
-    config = made(tmp_path, "model: {freeze_encoder: true}\nschedule: {steps: null}\ndata: {split: }\n")
-    assert config.model.freeze_encoder is True
+    config = made(
+        tmp_path, "model: {trains: decoder}\nconsistency: {average: true}\nschedule: {steps: null}\ndata: {split: }\n"
+    )
+    assert config.consistency.average is True
     assert config.schedule.steps is None
     assert config.data.split is None
     assert make_config({"schedule": {"steps": 5}}, ["--schedule.steps", "null"]).schedule.steps is None
@@ -217,7 +219,7 @@ WRONG = {
     "schedule.steps": ["abc", "1.5", "true", "[1]"],
     "optimizer.lr": ["fast", "[1]", ""],
     "data.scale": ["0.5", "[0.5]", "[0.5, 1, 2]", "[a, b]", "0.5 1", "[2, 0.5]"],
-    "model.freeze_encoder": ["1", "maybe"],
+    "consistency.average": ["1", "maybe"],
     "evaluation.protocol": ["whole"],
     "model.level_widths": ["[1, 2]", "4"],
 }
@@ -245,7 +247,7 @@ def test_what_a_key_takes_is_said_in_words() -> None:
     assert "expected: auto or fp32 or bf16" in message("--precision", "x")
     assert "expected: a whole number or null" in message("--schedule.steps", "x")
     assert "expected: a list [a number, a number]" in message("--data.scale", "x")
-    assert "expected: true or false" in message("--model.freeze_encoder", "x")
+    assert "expected: true or false" in message("--consistency.average", "x")
     assert "expected: original or sliding or null" in message("--evaluation.protocol", "x")
 
 

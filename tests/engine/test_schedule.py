@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, lr_scale, set_lr
 from semiseg.errors import ConfigError
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.config import Trains
 
 # (1 - t / 10) ** 0.9 for t = 0, 0, 1, .. 8: the rate for t is set after step t, so the first two steps share one.
 TENTHS = (1.0, 1.0, 0.909533, 0.818052, 0.725418, 0.631446, 0.535887, 0.438383, 0.338383, 0.234924)
 
 
-def segmenter(freeze: bool = False) -> Segmenter:
-    config = ModelConfig(encoder="vit_nano", weights="random", freeze_encoder=freeze)
+def segmenter(trains: Trains = "all") -> Segmenter:
+    config = ModelConfig(encoder="vit_nano", weights="random", trains=trains)
     return build_segmenter(config, num_classes=3)
 
 
@@ -43,8 +45,25 @@ def test_two_groups_hold_every_trainable_parameter_once() -> None:
     assert sorted(held) == sorted(id(p) for p in model.parameters() if p.requires_grad)
 
 
+def test_norms_can_be_spared_from_decay() -> None:
+    model = segmenter()
+    optimizer = build_optimizer(model, OptimizerConfig(weight_decay=0.05, decay_norms=False), scale=1.0)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0, 0.05]
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm | nn.GroupNorm)]
+    spared = {id(p) for p in optimizer.param_groups[1]["params"]}
+    assert spared == {id(p) for norm in norms for p in norm.parameters()}
+
+
+def test_sgd_has_momentum_and_the_same_groups() -> None:
+    config = OptimizerConfig(kind="sgd", lr=1e-3, decoder_multiplier=10, weight_decay=1e-4)
+    optimizer = build_optimizer(segmenter(), config, scale=1.0)
+    assert isinstance(optimizer, torch.optim.SGD)
+    facts = [(group["momentum"], group["weight_decay"], group["lr"]) for group in optimizer.param_groups]
+    assert facts == [(0.9, 1e-4, 1e-3), (0.9, 1e-4, 1e-2)]
+
+
 def test_a_frozen_encoder_leaves_the_decoder_alone() -> None:
-    model = segmenter(freeze=True)
+    model = segmenter("decoder")
     before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
     optimizer = build_optimizer(model, OptimizerConfig(lr=1e-3, decoder_multiplier=10), scale=1.0)
     (group,) = optimizer.param_groups

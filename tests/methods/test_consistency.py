@@ -17,20 +17,26 @@ from semiseg.methods.consistency import (
     pseudo_label,
     strong_view,
 )
+from semiseg.methods.dropout import drop_levels
+from semiseg.models import FeatureHook, LevelHook
 
 
 class Pointwise(nn.Module):
-    """A segmenter without context that tells its mode and multiplies its channels as asked."""
+    """A segmenter without context that tells its mode and lets its logits be changed like levels or features."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)
         self.modes: list[bool] = []
 
-    def forward(self, images_BTCHW: Tensor, keep_BD: Tensor | None = None, keep_at: str = "encoder") -> Tensor:
+    def forward(
+        self, images_BTCHW: Tensor, at_levels: LevelHook | None = None, at_features: FeatureHook | None = None
+    ) -> Tensor:
         self.modes.append(self.training)
         logits: Tensor = self.conv(images_BTCHW[:, 0])
-        return logits if keep_BD is None else logits * keep_BD[:, :, None, None]
+        if at_levels is not None:
+            (logits,) = at_levels([logits])
+        return logits if at_features is None else at_features(logits)
 
 
 def test_confidence_is_the_largest_softmax_probability() -> None:
@@ -74,7 +80,8 @@ def test_streams_together_equal_streams_apart() -> None:
     x, s1, s2 = (torch.randn(size, 1, 3, 4, 4) for size in (3, 2, 2))
     keep = 2 * torch.randint(0, 2, (2, 4)).float()
     together = forward_together(model, (x, None), (s1, keep), (s2, 2 - keep))
-    for found, expected in zip(together, (model(x), model(s1, keep), model(s2, 2 - keep)), strict=True):
+    apart = (model(x), *(model(s, drop_levels(mask)) for s, mask in ((s1, keep), (s2, 2 - keep))))
+    for found, expected in zip(together, apart, strict=True):
         torch.testing.assert_close(found, expected)
 
 
@@ -93,7 +100,7 @@ def test_with_batch_norm_the_labeled_stream_has_a_pass_of_its_own() -> None:
     keep = 2 * torch.randint(0, 2, (2, 4)).float()
     logits_x, logits_1, logits_2 = forward_together(model, (x, None), (s1, keep), (s2, 2 - keep))
     torch.testing.assert_close(logits_x, apart(x))
-    strong = apart(torch.cat((s1, s2)), torch.cat((keep, 2 - keep)))
+    strong = apart(torch.cat((s1, s2)), drop_levels(torch.cat((keep, 2 - keep))))
     torch.testing.assert_close(torch.cat((logits_1, logits_2)), strong)
     assert len(model.modes) == 2
     for ours, expected in zip(model.buffers(), apart.buffers(), strict=True):

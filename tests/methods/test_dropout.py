@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semiseg.data import Place
-from semiseg.methods.dropout import channel_masks
+from semiseg.methods.dropout import channel_masks, drop_features, drop_levels
 
 CPU = torch.device("cpu")
 PLACE = Place(seed=3, step=7, batch=9, chunks=1, positions_B=torch.arange(9))
@@ -55,3 +55,16 @@ def test_draws_do_not_depend_on_how_the_batch_is_divided() -> None:
     part = channel_masks("complementary", replace(PLACE, positions_B=torch.tensor([1, 4, 7])), 16, 2, CPU)
     for all_masks, some in zip(whole, part, strict=True):
         assert torch.equal(all_masks[[1, 4, 7]], some)
+
+
+def test_the_same_channels_of_all_levels_are_dropped_and_a_narrower_level_takes_the_first() -> None:
+    keep_BD = torch.tensor([[2.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    wide, narrow = drop_levels(keep_BD)([torch.ones(2, 3, 2, 2), torch.ones(2, 2, 4, 4, dtype=torch.bfloat16)])
+    assert wide[:, :, 0, 0].tolist() == keep_BD.tolist()
+    assert narrow[:, :, 1, 1].tolist() == keep_BD[:, :2].tolist()
+    assert narrow.dtype == torch.bfloat16
+
+
+def test_features_are_dropped_by_sample_and_channel() -> None:
+    keep_BF = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
+    assert drop_features(keep_BF)(torch.ones(2, 2, 3, 3))[:, :, 2, 0].tolist() == keep_BF.tolist()

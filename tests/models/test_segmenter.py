@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from semiseg.errors import ModelError
-from semiseg.models import ModelConfig, Segmenter, build_segmenter
-from semiseg.models.dpt import resize_bilinear
+from semiseg.models import DECODERS, NECKS, ModelConfig, Neck, Segmenter, build_segmenter
 
 CLASSES = 5
 CONFIGS = {
@@ -129,45 +128,55 @@ def test_the_decoder_starts_the_same_whether_the_encoder_is_random_or_read(tmp_p
     assert all(torch.equal(value, state[key]) for key, value in drawn.decoder.state_dict().items())
 
 
-@pytest.mark.parametrize("keep_at", ["encoder", "classifier"])
-def test_keep_of_ones_changes_nothing_and_of_zeros_removes_the_image(keep_at: str) -> None:
+def test_a_hook_changes_the_levels_and_may_enlarge_the_batch() -> None:
     model = build_segmenter(NANO, CLASSES)
     x = images(model, 4, 4)
-    width = model.width if keep_at == "encoder" else model.decoder.features
-    plain, ones, zeros = model(x), *(model(x, torch.full((2, width), fill), keep_at) for fill in (1.0, 0.0))
-    assert torch.equal(plain, ones)
-    assert not torch.allclose(plain[0], plain[1])
-    torch.testing.assert_close(zeros[0], zeros[1])
-
-
-def test_keep_belongs_to_one_sample_and_to_the_same_channels_of_all_levels() -> None:
-    model = build_segmenter(NANO, CLASSES)
-    x = images(model, 4, 4)
-    keep_BD = torch.ones(2, model.width)
-    keep_BD[1, ::2] = 0
-    dropped = model(x, keep_BD)
-    torch.testing.assert_close(dropped[0], model(x)[0])
-    levels = model.encode(x)
-    for level in levels:
-        level[1, ::2] = 0
-    torch.testing.assert_close(dropped, model.decoder(levels))
+    both = model(x, at_levels=lambda levels: [torch.cat((level, 2 * level)) for level in levels])
+    torch.testing.assert_close(both[:2], model(x))
+    torch.testing.assert_close(both[2:], model.decoder([2 * level for level in model.encode(x)]))
 
 
 @pytest.mark.usefixtures("small_encoders")
-def test_a_narrower_level_takes_the_first_channels_of_keep() -> None:
-    model = build_segmenter(CONFIGS["resnet"], CLASSES).eval()
-    assert len(set(model.encoder.widths)) == 4
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_hook_before_the_classifier_sees_the_features_of_every_decoder(decoder: str) -> None:
+    model = build_segmenter(replace(CONFIGS["resnet"], decoder=decoder), CLASSES).eval()
+    seen: list[Tensor] = []
+
+    def twice(features_BFHW: Tensor) -> Tensor:
+        seen.append(features_BFHW)
+        return torch.cat((features_BFHW, features_BFHW))
+
     x = images(model, 2, 2)
-    keep_BD = 2 * torch.randint(0, 2, (2, model.width), generator=torch.Generator().manual_seed(3)).float()
-    levels = [level * keep_BD[:, : level.shape[1], None, None] for level in model.encode(x)]
-    expected = resize_bilinear(model.decoder(levels), (64, 64))
-    torch.testing.assert_close(model(x, keep_BD), expected)
+    torch.testing.assert_close(model(x, at_features=twice), model(x).repeat(2, 1, 1, 1))
+    assert seen[0].shape[1] == model.decoder.features
 
 
-def test_keep_at_the_classifier_leaves_only_its_bias_when_all_is_dropped() -> None:
+class Doubling(Neck):
+    """A neck with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, levels_BDHW: list[Tensor]) -> list[Tensor]:
+        return [self.factor * level for level in levels_BDHW]
+
+
+def test_a_neck_stands_between_encoder_and_decoder_and_a_hook_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NECKS, "doubling", lambda encoder, config: Doubling())
+    model, plain = build_segmenter(replace(NANO, neck="doubling"), CLASSES), build_segmenter(NANO, CLASSES)
+    assert model.state_dict().keys() - plain.state_dict().keys() == {"neck.factor"}
+    x = images(model, 4, 4)
+    torch.testing.assert_close(model(x), plain(x, at_levels=lambda levels: [2 * level for level in levels]))
+    torch.testing.assert_close(model(x, at_levels=lambda levels: levels), plain(x))
+
+
+def test_logits_are_exact_under_autocast_where_the_features_are() -> None:
     model = build_segmenter(NANO, CLASSES)
-    logits = model(images(model, 4, 4), torch.zeros(2, model.decoder.features), "classifier")
-    torch.testing.assert_close(logits, model.decoder.classifier.bias.view(1, -1, 1, 1).expand_as(logits))
+    features_BFHW = torch.randn(2, model.decoder.features, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model.decoder(model.encode(images(model, 4, 4)), at_features=lambda _: features_BFHW)
+    assert torch.equal(rounded, model.decoder.classifier(features_BFHW))
 
 
 def test_two_frames_are_fused_to_their_absolute_difference() -> None:
@@ -189,7 +198,7 @@ def test_equal_frames_look_the_same_whatever_they_show() -> None:
 
 
 def test_a_frozen_encoder_does_not_train_and_the_decoder_does() -> None:
-    model = build_segmenter(replace(NANO, freeze_encoder=True), CLASSES)
+    model = build_segmenter(replace(NANO, trains="decoder"), CLASSES)
     model(images(model, 4, 4)).square().mean().backward()
     assert all(p.grad is None and not p.requires_grad for p in model.encoder.parameters())
     assert model.decoder.project[0].weight.grad is not None
@@ -198,11 +207,20 @@ def test_a_frozen_encoder_does_not_train_and_the_decoder_does() -> None:
 @pytest.mark.usefixtures("small_encoders")
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_batch_norms_of_a_frozen_encoder_do_not_learn(frozen: bool) -> None:
-    model = build_segmenter(replace(CONFIGS["resnet"], freeze_encoder=frozen), CLASSES).train()
+    model = build_segmenter(replace(CONFIGS["resnet"], trains="decoder" if frozen else "all"), CLASSES).train()
     before = {key: value.clone() for key, value in model.encoder.named_buffers()}
     model(images(model, 2, 2))
     assert all(torch.equal(before[key], value) for key, value in model.encoder.named_buffers()) == frozen
     assert model.decoder.training
+
+
+def test_attention_alone_trains_of_a_vit_and_of_nothing_else() -> None:
+    model = build_segmenter(replace(CONFIGS["timm"], trains="attention"), CLASSES)
+    trained = {name for name, p in model.encoder.named_parameters() if p.requires_grad}
+    assert trained == {n for n, _ in model.encoder.named_parameters() if ".attn." in n or n.endswith("pos_embed")}
+    assert any(name.endswith("pos_embed") for name in trained)
+    with pytest.raises(ModelError, match="no attention to train"):
+        build_segmenter(ModelConfig(encoder="resnet152", weights="random", trains="attention"), CLASSES)
 
 
 def test_normalize_takes_bytes_and_fractions_alike() -> None:
@@ -234,6 +252,7 @@ def test_images_of_another_shape_are_an_error(shape: tuple[int, ...]) -> None:
         (replace(NANO, features=10**9), CLASSES, 1),
         (replace(NANO, level_widths=(8, 8, 8)), CLASSES, 1),
         (replace(NANO, decoder="dtp"), CLASSES, 1),
+        (replace(NANO, neck="dtp"), CLASSES, 1),
         (NANO, 0, 1),
         (NANO, CLASSES, 3),
     ],

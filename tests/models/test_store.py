@@ -138,6 +138,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "unknown key": lambda config: config.update(hook="os.system"),
     "unknown model key": lambda config: config["model"].update(cls="Evil"),
     "missing key": lambda config: config.pop("classes"),
+    "a word of version 1 of the wrong kind": lambda config: config["model"].update(freeze_encoder="yes"),
     "newer version": lambda config: config.update(version=99),
     "classes as text": lambda config: config.update(classes="ab"),
     "no classes": lambda config: config.update(classes=[], palette=[]),
@@ -194,3 +195,15 @@ def test_missing_weights_are_an_error(saved: tuple[Path, Segmenter]) -> None:
     (saved[0] / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no such file of weights"):
         load_model(saved[0])
+
+
+@pytest.mark.parametrize(("frozen", "trains"), [(True, "decoder"), (False, "all")])
+def test_a_model_of_version_1_can_be_read(saved: tuple[Path, Segmenter], frozen: bool, trains: str) -> None:
+    path = saved[0] / "config.json"
+    config = json.loads(path.read_text())
+    for key in ("neck", "trains"):
+        del config["model"][key]
+    config["model"]["freeze_encoder"] = frozen
+    config["version"] = 1
+    path.write_text(json.dumps(config))
+    assert read_card(saved[0]).model == replace(NANO, trains=trains)

@@ -104,7 +104,7 @@ def found_settings(config: Config) -> dict[str, Any]:
         "lr": config.optimizer.lr,
         "multiplier": config.optimizer.decoder_multiplier,
         "threshold": config.consistency.threshold,
-        "frozen": config.model.freeze_encoder,
+        "frozen": config.model.trains == "decoder",
         "weight": config.consistency.weight,
         "labels": (config.consistency.teacher, config.consistency.average),
         "scale": config.data.scale,

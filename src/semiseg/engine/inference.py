@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semiseg.models import Segmenter
-from semiseg.models.dpt import resize_bilinear
+from semiseg.models.layers import resize_bilinear
 
 _WINDOWS_AT_ONCE = 8
 

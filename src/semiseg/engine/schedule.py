@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from semiseg.errors import ConfigError
 from semiseg.models import Segmenter
 
+_NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)
+"""`_NormBase`: all batch and instance norms."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW in two groups, encoder and decoder."""
+    """The optimizer, in two groups: the encoder, and everything behind it."""
 
+    kind: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (UniMatch V2, SemiVL), or SGD with momentum (UniMatch V1, AllSpark)."""
     lr: float = 5e-6
     """Learning rate of the encoder (published for DINOv2; 1e-5 for other encoders)."""
     decoder_multiplier: float = 40.0
     """The decoder's learning rate is this many times the encoder's (published 40; 10 for other encoders)."""
     weight_decay: float = 0.01
-    """Decoupled weight decay (published)."""
+    """Weight decay, decoupled for `adamw` (published 0.01), L2 for `sgd` (published 1e-4)."""
+    decay_norms: bool = True
+    """Whether weight decay is for norms too, as published but for SemiVL."""
+    momentum: float = 0.9
+    """Momentum of `sgd` (published)."""
     lr_batch: int = 16
     """Global batch for which `lr` is stated; another batch scales both rates in proportion (the authors' advice).
     0 leaves them alone."""
@@ -72,22 +84,39 @@ def require_positive(config: object, room: str, *names: str) -> None:
             )
 
 
-def build_optimizer(model: Segmenter, config: OptimizerConfig, scale: float) -> torch.optim.AdamW:
-    """Return AdamW over the encoder's and the decoder's trainable parameters, in this order.
+def build_optimizer(model: Segmenter, config: OptimizerConfig, scale: float) -> torch.optim.Optimizer:
+    """Return the optimizer of the model's trainable parameters: the encoder's first, then those of neck and decoder.
 
     Args:
         model: the student.
-        config: rates and decay.
+        config: kind, rates and decay.
         scale: factor on both learning rates, from `lr_scale`.
     """
-    rates = (config.lr * scale, config.lr * config.decoder_multiplier * scale)
-    parts = (model.encoder, model.decoder)
-    groups = [
-        {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate, "base_lr": rate}
-        for part, rate in zip(parts, rates, strict=True)
-    ]
+    spared = set() if config.decay_norms else _of_norms(model)
+    groups = []
+    for in_encoder, rate in ((True, config.lr * scale), (False, config.lr * config.decoder_multiplier * scale)):
+        part = [
+            (name, parameter)
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and name.startswith("encoder.") == in_encoder
+        ]
+        for decay, names in ((config.weight_decay, False), (0.0, True)):
+            parameters = [parameter for name, parameter in part if (name in spared) == names]
+            groups.append({"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay})
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=config.weight_decay, fused=True)
+    if config.kind == "sgd":
+        return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+
+
+def _of_norms(model: Segmenter) -> set[str]:
+    """Return the names of the weights and biases of all norms."""
+    return {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        if isinstance(module, _NORMS)
+        for own, _ in module.named_parameters(recurse=False)
+    }
 
 
 def lr_scale(config: OptimizerConfig, batch: int) -> float:

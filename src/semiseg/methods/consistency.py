@@ -14,7 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of th
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Unlabeled
+from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.losses import share
+from semiseg.models import FeatureHook, LevelHook
 
 if TYPE_CHECKING:
     from semiseg.methods.base import Normalize
@@ -149,9 +151,10 @@ def _one_pass(
 ) -> list[Tensor]:
     sizes = [len(images) for images, _ in streams]
     dropped = next((keep for _, keep in streams if keep is not None), None)
-    keep_BD = None
+    hooks: dict[str, LevelHook | FeatureHook] = {}
     if dropped is not None:
         ones = [dropped.new_ones(size, dropped.shape[1]) for size in sizes]
         keep_BD = torch.cat([one if keep is None else keep for one, (_, keep) in zip(ones, streams, strict=True)])
-    logits_BKHW = student(torch.cat([images for images, _ in streams]), keep_BD=keep_BD, keep_at=keep_at)
+        hooks = {"at_levels": drop_levels(keep_BD)} if keep_at == "encoder" else {"at_features": drop_features(keep_BD)}
+    logits_BKHW = student(torch.cat([images for images, _ in streams]), **hooks)
     return list(logits_BKHW.split(sizes))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semiseg.data import Place
+from semiseg.models import FeatureHook, LevelHook
 from semiseg.seeding import torch_rng
 
 
@@ -36,3 +37,20 @@ def channel_masks(
     undropped = torch.randperm(place.batch, generator=generator)[: place.batch // 2]
     masks[:, undropped] = 1.0
     return list(masks[:, place.positions_B].to(device, non_blocking=True))
+
+
+def drop_levels(keep_BD: Tensor) -> LevelHook:
+    """Return what multiplies the same channels of all four levels: keep_BD is as wide as the widest level.
+
+    A narrower level takes the first channels (UniMatch V2, section 3.3).
+    """
+
+    def drop(levels: list[Tensor]) -> list[Tensor]:
+        return [level * keep_BD[:, : level.shape[1], None, None].to(level.dtype) for level in levels]
+
+    return drop
+
+
+def drop_features(keep_BF: Tensor) -> FeatureHook:
+    """Return what multiplies the channels of the features before the classifier (UniMatch V2, table 12)."""
+    return lambda features_BFHW: features_BFHW * keep_BF[:, :, None, None].to(features_BFHW.dtype)

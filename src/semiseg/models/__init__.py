@@ -1,18 +1,26 @@
-"""The networks: encoders, the DPT decoder, the segmenter made of them, and its model directory."""
+"""The networks: encoders, necks, decoders, the segmenter made of them, and its model directory."""
 
 from semiseg.models.card import ModelCard
-from semiseg.models.dpt import DPT
+from semiseg.models.config import ModelConfig
+from semiseg.models.decoders import DECODERS, DPT, Decoder, FeatureHook, LevelHook
 from semiseg.models.encoders import ENCODERS, Encoder
+from semiseg.models.necks import NECKS, Neck
 from semiseg.models.published import published_names
-from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.segmenter import Segmenter, build_segmenter
 from semiseg.models.store import find_model, load_model, read_card, save_model
 
 __all__ = [
+    "DECODERS",
     "DPT",
     "ENCODERS",
+    "NECKS",
+    "Decoder",
     "Encoder",
+    "FeatureHook",
+    "LevelHook",
     "ModelCard",
     "ModelConfig",
+    "Neck",
     "Segmenter",
     "build_segmenter",
     "find_model",

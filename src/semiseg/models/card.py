@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from semiseg.errors import ModelError, closest
+from semiseg.models.config import MAX_CHANNELS, ModelConfig, Trains
+from semiseg.models.decoders import DECODERS
 from semiseg.models.encoders import LICENSES, needed_license
-from semiseg.models.segmenter import MAX_CHANNELS, ModelConfig
+from semiseg.models.necks import NECKS
 
-VERSION = 1
-"""The version of the layout; a reader refuses a higher one."""
+VERSION = 2
+"""The version of the layout; a reader refuses a higher one. Version 1 said `freeze_encoder` for `trains: decoder`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,13 @@ def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
     good_widths = widths is None or (_is_tuple(widths) and len(widths) == 4 and all(map(_is_channels, widths)))
     return (
         ("model.encoder", isinstance(model.encoder, str), "the name of an encoder"),
-        ("model.decoder", model.decoder == "dpt", "dpt"),
+        ("model.neck", model.neck is None or model.neck in NECKS, ", ".join((*NECKS, "null"))),
+        ("model.decoder", model.decoder in DECODERS, ", ".join(DECODERS)),
         ("model.weights", isinstance(model.weights, str), "hub, meta, random or a path"),
         ("model.license", model.license in (None, *LICENSES), f"{', '.join(LICENSES)}, or null"),
         ("model.features", model.features is None or _is_channels(model.features), f"1 to {MAX_CHANNELS}, or null"),
         ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
-        ("model.freeze_encoder", isinstance(model.freeze_encoder, bool), "true or false"),
+        ("model.trains", model.trains in get_args(Trains), ", ".join(get_args(Trains))),
     )
 
 
@@ -128,8 +131,15 @@ def card_from_json(data: object, where: object) -> ModelCard:
         ModelError: not an object, a key unknown or missing, or a value of the wrong type or out of range.
     """
     values = _known_keys(ModelCard, data, where)
-    values["model"] = ModelConfig(**_known_keys(ModelConfig, values["model"], where))
-    return ModelCard(**values)
+    values["model"] = ModelConfig(**_known_keys(ModelConfig, _of_version_1(values["model"]), where))
+    return ModelCard(**{**values, "version": VERSION} if values.get("version") == 1 else values)
+
+
+def _of_version_1(model: object) -> object:
+    if not isinstance(model, Mapping) or not isinstance(model.get("freeze_encoder"), bool):
+        return model
+    kept = {key: value for key, value in model.items() if key != "freeze_encoder"}
+    return {**kept, "trains": "decoder" if model["freeze_encoder"] else "all"}
 
 
 def _known_keys(kind: type[ModelCard | ModelConfig], data: object, where: object) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from semiseg.errors import ModelError
-from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.config import ModelConfig
+from semiseg.models.segmenter import Segmenter, build_segmenter
 from semiseg.models.weights import misfits, read_tensors
 
 Part = Literal["teacher", "student"]

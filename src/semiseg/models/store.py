@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from semiseg.errors import ModelError
 from semiseg.models.card import ModelCard, card_from_json, card_to_json, render_card
-from semiseg.models.segmenter import ModelConfig, Segmenter, build_segmenter
+from semiseg.models.config import ModelConfig
+from semiseg.models.segmenter import Segmenter, build_segmenter
 from semiseg.models.weights import load_strictly, read_tensors
 
 CONFIG = "config.json"

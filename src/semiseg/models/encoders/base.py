@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -14,6 +15,8 @@ from semiseg.models.weights import timm_names
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_SPATIAL = re.compile(r"\.(attn|attention)\.|pos_embed$")
 
 Four = tuple[int, int, int, int]
 """A number for each level, shallow first."""
@@ -44,6 +47,21 @@ class Encoder(nn.Module):
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Encode normalised images (B, 3, H, W) to four maps (B, D, H / stride, W / stride), rounded up."""
         raise NotImplementedError
+
+    def attention(self) -> list[nn.Parameter]:
+        """Return what places look at each other with: the parameters of attention and the position embeddings.
+
+        Raises:
+            ModelError: the encoder has none.
+        """
+        found = [p for name, p in self.named_parameters() if _SPATIAL.search(name)]
+        if not found:
+            raise ModelError(
+                f"{type(self).__name__} has no attention to train",
+                expected="a vision transformer",
+                remedy="set --model.trains all or decoder, or choose another encoder",
+            )
+        return found
 
     def core(self) -> nn.Module:
         """Return the module whose state dict a file of encoder weights carries."""

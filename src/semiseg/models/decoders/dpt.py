@@ -7,17 +7,11 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def resize_bilinear(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize with corners aligned; the input itself if it has the size already."""
-    if x_BCHW.shape[2:] == size:
-        return x_BCHW
-    return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=True)
-
-
-def conv3x3(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
-    """A 3x3 convolution with padding 1."""
-    return nn.Conv2d(channels, out, kernel_size=3, stride=stride, padding=1, bias=bias)
+from semiseg.errors import ModelError
+from semiseg.models.config import MAX_CHANNELS, ModelConfig
+from semiseg.models.decoders.base import Decoder, FeatureHook
+from semiseg.models.encoders import Encoder, encoder_spec
+from semiseg.models.layers import conv3x3, in_float32, resize_bilinear
 
 
 class ResidualUnit(nn.Module):
@@ -59,7 +53,7 @@ def change_stride(channels: int, factor: float) -> nn.Module:
     return nn.Identity() if factor == 1 else conv3x3(channels, channels, stride=round(1 / factor))
 
 
-class DPT(nn.Module):
+class DPT(Decoder):
     """Four encoder levels become a pyramid and are fused from deep to shallow.
 
     The third level keeps its stride s; the others are brought to s / 4, s / 2 and 2 s where they are not there already:
@@ -98,22 +92,17 @@ class DPT(nn.Module):
         # The deepest block has no skip. The published state dict holds its skip unit all the same, so ours does too.
         self.fuse[3].skip.requires_grad_(False)
 
-    def forward(self, levels_BDHW: Sequence[Tensor], keep_BF: Tensor | None = None) -> Tensor:
-        """Decode four levels.
-
-        Args:
-            levels_BDHW: four maps (B, D, h, w) of the encoder, shallow first.
-            keep_BF: factors for the features just before the classifier (UniMatch V2, table 12), or None.
+    def forward(self, levels_BDHW: Sequence[Tensor], at_features: FeatureHook | None = None) -> Tensor:
+        """Decode as every `Decoder`.
 
         Returns:
             Logits (B, K, 2 h, 2 w), where h and w are the sides of the pyramid's finest level: for a ViT, logits of
             8 times the grid of its patches.
         """
         features_BFHW = self.forward_features(levels_BDHW)
-        if keep_BF is not None:
-            features_BFHW = features_BFHW * keep_BF[:, :, None, None].to(features_BFHW.dtype)
-        logits_BKHW: Tensor = self.classifier(features_BFHW)
-        return logits_BKHW
+        if at_features is not None:
+            features_BFHW = at_features(features_BFHW)
+        return in_float32(self.classifier, features_BFHW)
 
     def forward_features(self, levels_BDHW: Sequence[Tensor]) -> Tensor:
         """Return what the classifier sees: (B, F, 2 h, 2 w), after the last ReLU."""
@@ -125,3 +114,32 @@ class DPT(nn.Module):
         for level in (2, 1, 0):
             path = self.fuse[level](path, skips[level], sizes[level])
         return F.relu(self.output(path), inplace=True)
+
+
+def build_dpt(encoder: Encoder, config: ModelConfig, num_classes: int) -> DPT:
+    """Build a DPT for an encoder.
+
+    Raises:
+        ModelError: impossible sizes.
+    """
+    widths = [config.features, *(config.level_widths or ())]
+    if any(width is not None and not 1 <= width <= MAX_CHANNELS for width in widths) or len(widths) not in (1, 5):
+        raise ModelError(
+            f"the decoder cannot have features {config.features} and level_widths {config.level_widths}",
+            expected=f"features and four level widths of 1 to {MAX_CHANNELS} channels",
+            remedy="leave both out for the published sizes",
+        )
+    features, level_widths = dpt_sizes(config, encoder.width)
+    return DPT(encoder.widths, encoder.strides, features, level_widths, num_classes)
+
+
+def dpt_sizes(config: ModelConfig, width: int) -> tuple[int, tuple[int, int, int, int]]:
+    """Return the features and level widths of a DPT: as configured, else published, else from the width D.
+
+    The rule for other encoders continues the published sizes of DINOv2 S and B: D / 6 (to a multiple of 8) and
+    D / 8, D / 4, D / 2, D.
+    """
+    spec = encoder_spec(config.encoder)
+    features = spec.features if spec else max(8, width // 48 * 8)
+    level_widths = spec.level_widths if spec else (width // 8, width // 4, width // 2, width)
+    return config.features or features, config.level_widths or level_widths

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from semiseg.models.dpt import DPT, FusionBlock, change_stride, resize_bilinear
+from semiseg.models.decoders.dpt import DPT, FusionBlock, change_stride
+from semiseg.models.layers import resize_bilinear
 
 
 @pytest.fixture

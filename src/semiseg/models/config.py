@@ -1,0 +1,42 @@
+"""The settings of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Trains = Literal["all", "decoder", "attention"]
+
+MAX_CHANNELS = 2048
+"""The most channels of a decoder layer; the published giant has 1536."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network is trained."""
+
+    encoder: str = "dinov2_small"
+    """`dinov2_` with `small`, `base`, `large` or `giant` (UniMatch V2, sec. 4), the same with `_reg` (registers), or
+    `dinov3_` with `small`, `base` or `large` (needs `license`); `beit_base`, `beit_large`, `sam_base`, `sam_large`,
+    `mit_b5` (needs `license` and the extra `mit`) and `resnet152` (UniMatch V2, table 9); `clip_base` (OpenAI's
+    ViT-B/16); `vit_micro` (small, ours, for training from scratch), `vit_nano` (for tests); or `timm/NAME` for any
+    plain ViT of timm."""
+    neck: str | None = None
+    """What stands between encoder and decoder and has weights of its own. Default: nothing."""
+    decoder: str = "dpt"
+    """The decoder; `dpt` is the one of UniMatch V2."""
+    weights: str = "hub"
+    """Where the encoder's weights come from: `hub` (downloaded by timm), `meta` (DINOv2 from Meta's own server, checked
+    by its hash), `random`, or a file in Meta's or timm's layout (`.pth`, `.pt`, `.safetensors`). Our own small encoders
+    have no published weights: use `random`."""
+    license: str | None = None
+    """The licence you accept, for weights that are not free for every use: `dinov3` for DINOv3, `segformer` for MiT.
+    Only `random` weights need none."""
+    features: int | None = None
+    """Channels of the decoder's fusion path, 1 to 2048. None: the published size for the encoder, else D / 6."""
+    level_widths: tuple[int, int, int, int] | None = None
+    """Channels of the decoder's four levels, shallow first, each 1 to 2048. None: the published sizes for the encoder,
+    else D / 8, D / 4, D / 2, D."""
+    trains: Trains = "all"
+    """What learns: everything; `decoder`: all but the encoder (UniMatch V2, table 7); `attention`: of the encoder only
+    its attention and position embeddings (SemiVL's spatial fine-tuning), and everything behind it."""
