@@ -10,7 +10,7 @@ import pytest
 
 from semiseg import download as module
 from semiseg.download import RemoteFile, cache_folder, download
-from semiseg.errors import DataError, ModelError
+from semiseg.errors import DataError, FileError, ModelError
 
 CONTENT = b"one image, one mask\n" * 5000
 
@@ -240,7 +240,7 @@ def test_the_error_is_of_the_callers_kind(server: Server) -> None:
 
 def test_a_cache_that_cannot_be_written_is_named(server: Server, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"(?s)cache cannot be written.*SEMISEG_CACHE"):
+    with pytest.raises(FileError, match=r"(?s)cannot write.*SEMISEG_CACHE"):
         download(remote(server), DataError)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from semiseg.data.palette import default_palette
 from semiseg.data.spec import DatasetSpec, read_spec, shipped_specs
 from semiseg.errors import ModelError, closest
+from semiseg.files import whole_file
 from semiseg.models.card import ModelCard
 from semiseg.models.published import MASK_TOKEN, Part, build_published, read_published, write_published
 from semiseg.models.store import find_model, load_model, save_model
@@ -103,9 +104,9 @@ def _from_published(source: Path, out: Path, spec_name: str | None, frames: int 
         # What the published trainings begin with.
         model=replace(segmenter.config, weights="hub"),
     )
-    out.mkdir(parents=True, exist_ok=True)
     if tensors[MASK_TOKEN].any():
-        save_file({MASK_TOKEN: tensors[MASK_TOKEN].contiguous()}, out / MASK_TOKEN_FILE)
+        with whole_file(out / MASK_TOKEN_FILE) as draft:
+            save_file({MASK_TOKEN: tensors[MASK_TOKEN].contiguous()}, draft)
     save_model(out, segmenter, card)
     return _converted(out, card, part, notes)
 
@@ -159,7 +160,6 @@ def _to_published(source: Path, out: Path) -> Converted:
         )
     directory = find_model(source)
     segmenter, card = load_model(directory)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_published(out, segmenter, _mask_token(directory, segmenter.width))
     return _converted(out, card, None, [])
 

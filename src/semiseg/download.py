@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import ipaddress
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from semiseg.errors import SemisegError
+from semiseg.files import whole_file
 
 _TIMEOUT = 30  # seconds that the server may be silent
 _CHUNK = 1 << 20  # bytes
@@ -61,7 +61,8 @@ def download(file: RemoteFile, error: type[SemisegError]) -> Path:
 
     Raises:
         error: the server cannot be reached or does not have the file, the file is cut short, larger than pinned or of
-            other content, or the cache cannot be written. Nothing partial stays behind.
+            other content. Nothing partial stays behind.
+        FileError: the cache cannot be written.
     """
     path = cache_folder() / file.sha256[:16] / file.name
     if not _is_whole(path, file):
@@ -80,7 +81,8 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
 def _fetch(file: RemoteFile, path: Path, error: type[SemisegError]) -> None:
     if not _is_secure(file.url):
         raise error("download without encryption", where=file.url, expected="https://", remedy="correct the address")
-    with _answer(file, path, error) as answer, _placed(path, error) as target:
+    remedy = "make room in the cache, or set SEMISEG_CACHE to another folder"
+    with _answer(file, path, error) as answer, whole_file(path, remedy=remedy) as draft, draft.open("wb") as target:
         digest, received = hashlib.sha256(), 0
         for chunk in _chunks(answer, file.size):
             received += len(chunk)
@@ -152,29 +154,6 @@ def _chunks(answer: _Readable, size: int) -> Iterator[bytes]:
             return
         yield chunk
         left -= len(chunk)
-
-
-@contextmanager
-def _placed(path: Path, error: type[SemisegError]) -> Iterator[IO[bytes]]:
-    """Open a file to write that appears at `path` when it is complete, and not at all if anything goes wrong."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as target:
-            partial = Path(target.name)
-            try:
-                yield target
-                target.close()
-                partial.chmod(0o644)  # a temporary file is its owner's alone, a cache may be shared
-                partial.replace(path)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
-    except OSError as cause:
-        raise error(
-            f"the cache cannot be written ({cause})",
-            where=path.parent,
-            remedy="make room there, or set SEMISEG_CACHE to another folder",
-        ) from cause
 
 
 def _refuse_other(file: RemoteFile, path: Path, received: int, digest: str, error: type[SemisegError]) -> None:

@@ -50,6 +50,10 @@ class ModelError(SemisegError):
     """A model that cannot be built, or weights that do not fit it."""
 
 
+class FileError(SemisegError):
+    """A file that cannot be written: no room, no right, no such disk."""
+
+
 class RunError(SemisegError):
     """A run directory or a checkpoint that cannot be used."""
 

@@ -17,6 +17,7 @@ from semiseg.data.scenes import write_scenes
 from semiseg.data.spec import SCORE_NAMES
 from semiseg.engine.training import TrainingResult
 from semiseg.errors import ConfigError, RunError, closest
+from semiseg.files import write_text
 
 LABELS = {"labeled_only": "labeled-only", "fixmatch": "FixMatch", "unimatch_v2": "UniMatch V2"}
 """What the demo calls its runs."""
@@ -87,7 +88,7 @@ def demo(
         results[name] = train(recipe_config(asked.recipe, words)).result
     seconds = round(time.monotonic() - began, 1)
     summary = {**{name: {result.score: result.best} for name, result in results.items()}, "seconds": seconds}
-    (out / _SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_text(out / _SUMMARY, json.dumps(summary, indent=1) + "\n")
     _print(asked, results, seconds, out)
     return summary
 

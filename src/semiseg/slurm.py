@@ -13,6 +13,7 @@ import torch
 from semiseg.api import divide, recipe_config, run_name
 from semiseg.engine.distributed import Processes
 from semiseg.errors import ConfigError, RunError
+from semiseg.files import write_text
 
 _SCRIPT = Template("""\
 #!/bin/bash
@@ -106,11 +107,11 @@ def write_slurm(
     Raises:
         ConfigError: as `slurm_script`.
         RunError: the file exists with another content.
+        FileError: it cannot be written.
     """
     script = slurm_script(recipe, overrides, nodes=nodes, gpus=gpus, options=options)
     path = out or Path(f"{run_name(recipe_config(recipe, list(overrides)))}.sbatch")
     if path.exists() and path.read_text(encoding="utf-8") != script:
         raise RunError("the file exists and says something else", where=path, remedy="remove it, or pass --out FILE")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(script, encoding="utf-8")
+    write_text(path, script)
     return path

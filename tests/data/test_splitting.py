@@ -13,7 +13,7 @@ from PIL import Image
 from semiseg.data import DataConfig, load_dataset
 from semiseg.data import splitting as module
 from semiseg.data.splitting import choose, split_dataset
-from semiseg.errors import DataError
+from semiseg.errors import DataError, FileError
 
 CLASSES = ("sky", "road", "tree", "bird", "ghost")  # no mask shows the ghost
 
@@ -159,7 +159,7 @@ def test_a_split_that_cannot_be_written_whole_is_not_written(
         write_list(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "write_list", fail)
-    with pytest.raises((DataError, KeyboardInterrupt)):
+    with pytest.raises((FileError, KeyboardInterrupt)):
         split_dataset(root, 2, seed=0, name="few")
     assert list(root.rglob("splits/**/*")) == []
 

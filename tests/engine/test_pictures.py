@@ -18,6 +18,7 @@ from semiseg.engine.pictures import (
     sample_sheet,
     save_picture,
 )
+from semiseg.errors import FileError
 
 
 def random_row(rng: np.random.Generator, height: int = 30, width: int = 40) -> PictureRow:
@@ -73,7 +74,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one_and_no_rubbish(tmp_
     path = tmp_path / "sheet.jpg"
     save_picture(Image.new("RGB", (4, 4)), path)
     before = path.read_bytes()
-    with pytest.raises(OSError, match="RGBA"):
+    with pytest.raises(FileError, match="RGBA"):
         save_picture(Image.new("RGBA", (4, 4)), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["sheet.jpg"]

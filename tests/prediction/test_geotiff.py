@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiseg.errors import DataError
+from semiseg.errors import DataError, FileError
 from semiseg.prediction import geotiff
 from semiseg.prediction.geotiff import Georeference, GeoTiff, is_georeferenced, write_geotiff
 
@@ -139,8 +140,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(FileError, match="No space"):
         write_geotiff(np.zeros((8, 8), np.uint8), ((0, 0, 0),), Georeference(None, at()), tmp_path / "a.tif")
     assert list(tmp_path.iterdir()) == []
 

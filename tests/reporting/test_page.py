@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semiseg.errors import RunError
+from semiseg.errors import FileError
 from semiseg.reporting import report
 from semiseg.reporting.record import read_run
 
@@ -178,8 +179,8 @@ def test_no_room_is_an_error_and_keeps_the_old_report(finished_run: Path, monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(RunError, match="No space left on device"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(FileError, match="No space left on device"):
         report(finished_run)
     assert (finished_run / "report.html").read_text() == before
     assert not list(finished_run.glob("*.part")) + list(finished_run.glob(".*.part"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
+from semiseg.files import write_text
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def write_list(path: Path, samples: Iterable[Sample], root: Path) -> None:
                 remedy="rename the file",
             )
         lines.append(line + "\n")
-    path.write_text("".join(lines), encoding="utf-8", newline="\n")
+    write_text(path, "".join(lines))
 
 
 def inside(name: str, root: Path, where: str) -> Path:

@@ -16,6 +16,7 @@ from semiseg.data.lists import Sample, inside, write_list
 from semiseg.data.source import Source, open_source
 from semiseg.data.spec import DatasetSpec, read_class_ids
 from semiseg.errors import DataError
+from semiseg.files import whole_folder
 from semiseg.seeding import rng
 
 _THREADS = 8  # each holds one decoded mask
@@ -64,8 +65,9 @@ def split_dataset(
         splits: folder of published lists, as `data.splits`.
 
     Raises:
-        DataError: the split exists or is published, there are no or fewer masks, one is unreadable, the lists cannot be
-            written; or as `load_dataset`. Nothing is written then.
+        DataError: the split exists or is published, there are no or fewer masks, one is unreadable; or as
+            `load_dataset`. Nothing is written then.
+        FileError: the lists cannot be written.
     """
     source = open_source(DataConfig(root=str(root), spec=spec, splits=splits))
     folder = _new_folder(name, source)
@@ -81,8 +83,12 @@ def split_dataset(
     chosen = choose(present_NK, labeled, seed=seed)
     unlabeled = [pool.masked[index] for index in sorted(set(range(len(pool.masked))) - set(chosen))] + pool.unmasked
     val_list = source.root / "splits/val.txt" if held_out else None
-    lists = {folder / "labeled.txt": [pool.masked[index] for index in chosen], folder / "unlabeled.txt": unlabeled}
-    _write(folder, lists | ({val_list: pool.val} if val_list else {}), source.root)
+    with whole_folder(folder) as draft:
+        write_list(draft / "labeled.txt", [pool.masked[index] for index in chosen], source.root)
+        if unlabeled:
+            write_list(draft / "unlabeled.txt", unlabeled, source.root)
+        if val_list:
+            write_list(val_list, pool.val, source.root)
     shown_K, present_K = _shown(present_NK[chosen]), _shown(present_NK)
     return SplitSummary(
         folder=folder,
@@ -184,27 +190,6 @@ def _apart(source: Source) -> tuple[Pool, bool]:
     held, rest = (sorted(part) for part in hold_out(len(pool.masked), source.config))
     val = [pool.masked[index] for index in held]
     return Pool([pool.masked[index] for index in rest], pool.unmasked, val), bool(held)
-
-
-def _write(folder: Path, lists: dict[Path, list[Sample]], root: Path) -> None:
-    """Write all lists that are not empty, or none."""
-    try:
-        folder.mkdir(parents=True)
-        try:
-            for path, samples in lists.items():
-                if samples:
-                    write_list(path, samples, root)
-        except BaseException:
-            for path in lists:
-                path.unlink(missing_ok=True)
-            folder.rmdir()
-            raise
-    except OSError as error:
-        raise DataError(
-            f"the lists cannot be written ({error})",
-            where=folder,
-            remedy="make the data folder writable, or link its folders into one of your own",
-        ) from error
 
 
 def _names(source: Source, which_K: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semiseg.errors import RunError
+from semiseg.files import remove_drafts, whole_folder
 
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _KEPT = 2
@@ -48,23 +48,21 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint below `folder` and drop all but the newest two.
 
-    It is written beside its place and renamed into it, the manifest with the checksums last, so that a run killed at
-    any moment leaves whole checkpoints.
+    It appears when it is whole, with the checksums of its files, so that a run killed at any moment, or one that finds
+    the disk full, leaves whole checkpoints.
+
+    Raises:
+        FileError: it cannot be written; the earlier ones stay.
     """
-    final = folder / f"step_{checkpoint.step:08d}"
-    draft = folder / f".{final.name}.partial"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    remove_drafts(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, draft / _TENSORS)
-    (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8")
-    sums = {name: _sha256(draft / name) for name in (_TENSORS, _STATE)}
-    (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
-    for path in (*(draft / name for name in (*sums, _MANIFEST)), draft):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(draft, final)
-    _sync(folder)
+    final = folder / f"step_{checkpoint.step:08d}"
+    with whole_folder(final) as draft:
+        save_file(tensors, draft / _TENSORS)
+        (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), "utf-8")
+        sums = {name: _sha256(draft / name) for name in (_TENSORS, _STATE)}
+        (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), "utf-8")
+        shutil.rmtree(final, ignore_errors=True)
     for old in _checkpoints(folder)[:-_KEPT]:
         shutil.rmtree(old)
 
@@ -107,15 +105,6 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make the file system keep what was written, also across a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

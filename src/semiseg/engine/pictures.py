@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from semiseg.data.palette import IGNORED, Colour
+from semiseg.files import whole_file
 
 _INK: Colour = (38, 40, 46)
 _QUIET_INK: Colour = (112, 116, 126)
@@ -79,15 +78,12 @@ def save_picture(image: Image.Image, path: Path, **options: Any) -> None:
         image: what to write.
         path: its suffix names the format; missing folders are made.
         options: passed on to `PIL.Image.Image.save`.
+
+    Raises:
+        FileError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A short name of its own: `path.name` may already be as long as the file system allows.
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}{path.suffix}.part")
-    try:
-        image.save(part, format=Image.registered_extensions()[path.suffix.lower()], **options)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as draft:
+        image.save(draft, format=Image.registered_extensions()[path.suffix.lower()], **options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from semiseg.errors import RunError
+from semiseg.files import write_text
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,8 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
             where=directory.path,
             remedy="continue that run with --resume, or choose another name with --run.name NAME",
         )
-    directory.path.mkdir(parents=True, exist_ok=True)
-    directory.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    content = json.dumps({**environment(), **facts}, indent=1) + "\n"
-    directory.environment.write_text(content, encoding="utf-8")
+    write_text(directory.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
+    write_text(directory.config, yaml.safe_dump(config, sort_keys=False))
 
 
 def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]) -> None:

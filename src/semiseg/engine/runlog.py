@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from semiseg.engine.rundir import RunDirectory
+from semiseg.files import whole_file
 from semiseg.published import PublishedCurve
 
 _HEADER = ("step", "epoch", "name", "value")
@@ -130,9 +130,7 @@ def rewind(metrics: Path, step: int) -> None:
         return
     with metrics.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
-    draft = metrics.with_name(".metrics.csv.partial")
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(metrics) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_HEADER)
         writer.writerows(row for row in rows if len(row) == len(_HEADER) and int(row[0]) <= step)
-    os.replace(draft, metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from semiseg.errors import ModelError
+from semiseg.files import whole_file
 from semiseg.models.config import ModelConfig
 from semiseg.models.segmenter import Segmenter, build_segmenter
 from semiseg.models.weights import misfits, read_tensors
@@ -218,6 +218,7 @@ def write_published(path: Path, segmenter: Segmenter, mask_token: Tensor | None 
 
     Raises:
         ModelError: an encoder that the published system does not have.
+        FileError: it cannot be written.
     """
     if segmenter.config.encoder not in _ENCODERS.values():
         raise ModelError(
@@ -229,6 +230,8 @@ def write_published(path: Path, segmenter: Segmenter, mask_token: Tensor | None 
     names = _names_of(segmenter)
     state = {names[key]: tensor.detach().cpu() for key, tensor in segmenter.state_dict().items()}
     wrapped = {_WRAPPED + key: tensor for key, tensor in (state | {MASK_TOKEN: token}).items()}
-    draft = path.with_name(f".{path.name}.tmp")
-    torch.save({_PARTS["student"]: wrapped}, draft)
-    os.replace(draft, path)
+    with whole_file(path) as draft:
+        try:
+            torch.save({_PARTS["student"]: wrapped}, draft)
+        except RuntimeError as error:
+            raise OSError("perhaps the disk is full") from error  # torch does not say

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from semiseg.errors import ModelError
+from semiseg.files import whole_file, write_text
 from semiseg.models.card import ModelCard, card_from_json, card_to_json, render_card
 from semiseg.models.config import ModelConfig
 from semiseg.models.segmenter import Segmenter, build_segmenter
@@ -33,6 +32,7 @@ def save_model(directory: Path, segmenter: Segmenter, card: ModelCard) -> None:
 
     Raises:
         ModelError: the card describes another model.
+        FileError: a file cannot be written.
     """
     described = len(card.classes), card.frames, _network(card.model)
     if described != (segmenter.num_classes, segmenter.frames, _network(segmenter.config)):
@@ -44,11 +44,10 @@ def save_model(directory: Path, segmenter: Segmenter, card: ModelCard) -> None:
         )
     # Safetensors stores plain row-major tensors; the weights may be channels-last or on a device.
     tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.state_dict().items()}
-    directory.mkdir(parents=True, exist_ok=True)
-    config = json.dumps(card_to_json(card), indent=2) + "\n"
-    _replace(directory / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    _replace(directory / README, lambda path: path.write_text(render_card(card), encoding="utf-8"))
-    _replace(directory / CONFIG, lambda path: path.write_text(config, encoding="utf-8"))
+    with whole_file(directory / WEIGHTS) as draft:
+        save_file(tensors, draft, metadata={"format": "pt"})
+    write_text(directory / README, render_card(card))
+    write_text(directory / CONFIG, json.dumps(card_to_json(card), indent=2) + "\n")
 
 
 def find_model(path: Path | str) -> Path:
@@ -105,12 +104,3 @@ def read_card(directory: Path) -> ModelCard:
 def _network(config: ModelConfig) -> ModelConfig:
     """Return the configuration without the origin of the encoder's weights, which a saved model does not need."""
     return replace(config, weights="random")
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path` and put it in place in one step."""
-    draft = path.with_name(f".{path.name}.tmp")
-    write(draft)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(draft, path)

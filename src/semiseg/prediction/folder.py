@@ -92,6 +92,7 @@ def predict(
         DataError: nothing found or nothing usable, two images that would share a mask, or an output in the way.
         ModelError: no usable model, or one that needs another number of frames.
         ConfigError: a tile smaller than a patch.
+        FileError: a mask cannot be written; those before it are kept.
     """
     card = model.card if isinstance(model, Predictor) else read_card(find_model(model))
     frames = sources(Path(images), None if second is None else Path(second), card.frames)
@@ -159,19 +160,12 @@ def _write(result: _Result, palette: Palette) -> _Result:
     if mask_HW is None:
         return result
     place = georeference(result.rasters)
-    try:
-        if job.overlay is not None:
-            save_picture(tinted(result.rasters[-1], mask_HW, palette), job.overlay, quality=92)
-        if place is None:
-            save_picture(indexed_image(mask_HW, palette), job.mask)
-        else:
-            write_geotiff(mask_HW, palette, place, job.mask)
-    except OSError as error:
-        raise DataError(
-            f"cannot write a prediction ({error.strerror or error})",
-            where=job.mask,
-            remedy="free space or choose another output folder, and run again: what is written is kept",
-        ) from error
+    if job.overlay is not None:
+        save_picture(tinted(result.rasters[-1], mask_HW, palette), job.overlay, quality=92)
+    if place is None:
+        save_picture(indexed_image(mask_HW, palette), job.mask)
+    else:
+        write_geotiff(mask_HW, palette, place, job.mask)
     return result
 
 

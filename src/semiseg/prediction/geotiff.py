@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import threading
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +14,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from semiseg.data.palette import Palette
 from semiseg.errors import DataError
+from semiseg.files import whole_file
 
 if TYPE_CHECKING:
     from rasterio import Affine
@@ -139,15 +138,14 @@ def write_geotiff(mask_HW: NDArray[np.uint8], palette: Palette, georeference: Ge
     """Write a mask as a compressed GeoTIFF with the colours of the classes, whole or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        FileError: it cannot be written.
     """
     import rasterio
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}{path.suffix}.part")
-    try:
-        with rasterio.open(
-            part,
+    with (
+        whole_file(path) as draft,
+        rasterio.open(
+            draft,
             "w",
             driver="GTiff",
             height=mask_HW.shape[0],
@@ -158,12 +156,10 @@ def write_geotiff(mask_HW: NDArray[np.uint8], palette: Palette, georeference: Ge
             transform=georeference.transform,
             compress="deflate",
             bigtiff="if_safer",
-        ) as file:
-            file.write_colormap(1, {number: (*colour, 255) for number, colour in enumerate(palette)})
-            file.write(mask_HW, 1)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        ) as file,
+    ):
+        file.write_colormap(1, {number: (*colour, 255) for number, colour in enumerate(palette)})
+        file.write(mask_HW, 1)
 
 
 def _open(path: Path) -> DatasetReader:

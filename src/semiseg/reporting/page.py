@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from semiseg.errors import RunError
+from semiseg.files import whole_file
 from semiseg.reporting.record import RunRecord, read_run
 from semiseg.reporting.sections import curves, details, facts, footer, header, pictures, scores, tiles
 
@@ -23,21 +22,15 @@ def report(run: Path | str) -> Path:
         run: the run directory.
 
     Raises:
-        RunError: not a run directory, a damaged file in it, or no room for the page.
+        RunError: not a run directory, or a damaged file in it.
+        FileError: no room for the page.
         ModelError: the card of its model is damaged.
     """
     run = Path(run)
     html = render(read_run(run))
-    target, part = run / "report.html", run / f".report-{os.getpid()}.part"
-    try:
-        part.write_text(html, encoding="utf-8", errors="replace")
-        part.replace(target)
-    except OSError as error:
-        raise RunError(
-            f"cannot write the report ({error.strerror})", where=target, remedy="free space, or make the run writable"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    target = run / "report.html"
+    with whole_file(target) as draft:
+        draft.write_text(html, encoding="utf-8", errors="replace")
     return target
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg.data.prepare.making import Job, Plan, file_name, link_images, make_files
-from semiseg.errors import DataError
+from semiseg.errors import DataError, FileError
 
 Mask = NDArray[np.uint8]
 
@@ -64,7 +64,7 @@ def test_a_full_disk_stops_the_run_with_a_remedy(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(DataError, match=r"No space left[\s\S]*0\.png[\s\S]*run again"):
+    with pytest.raises(FileError, match=r"No space left[\s\S]*0\.png[\s\S]*run the same again"):
         make_files(plan_of(ones, tmp_path), workers=0, progress=quiet)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg.errors import DataError
+from semiseg.files import whole_file
 
 IGNORE = 255
 """The mask value of pixels that are neither learned nor evaluated, in every published data set."""
@@ -206,9 +207,8 @@ def _place(source: str, target: str) -> str:
         try:
             os.link(source, target)
         except OSError:
-            part = f"{target}.{os.getpid()}.part"
-            shutil.copyfile(source, part)
-            os.replace(part, target)
+            with whole_file(Path(target)) as draft:
+                shutil.copyfile(source, draft)
     return target
 
 
@@ -226,7 +226,8 @@ def make_files(
         How many were made, how many existed, and the raw files that cannot be used.
 
     Raises:
-        DataError: a file cannot be written, or a process was killed.
+        DataError: a process was killed.
+        FileError: a file cannot be written; what is made is kept.
     """
     missing = [job.missing() for job in plan.jobs]
     waiting = [(job, number) for job, number in zip(plan.jobs, missing, strict=True) if number]
@@ -288,15 +289,5 @@ def _make(job: Job, classes: int) -> str | None:
 
 
 def _write(pixels: NDArray[np.uint8], path: Path) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        Image.fromarray(pixels).save(part, format="PNG")
-        part.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"cannot write a file ({error.strerror or error})",
-            where=path,
-            remedy="free space or choose another output folder, and run again: what is made is kept",
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as draft:
+        Image.fromarray(pixels).save(draft, format="PNG")

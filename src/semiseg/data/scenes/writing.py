@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,6 +14,7 @@ from PIL import Image
 from semiseg.data.scenes.drawing import CLASSES, PALETTE, draw_pair, draw_scene
 from semiseg.data.spec import PAIRS, DatasetSpec
 from semiseg.errors import DataError
+from semiseg.files import whole_folder
 
 _GENERATOR = 1
 """Raised when the same arguments draw other pictures than before."""
@@ -56,6 +55,7 @@ def write_scenes(
 
     Raises:
         DataError: `root` holds anything else; nothing is overwritten.
+        FileError: it cannot be written.
     """
     root = Path(root)
     made_with = {
@@ -65,14 +65,11 @@ def write_scenes(
         made_with["frames"] = frames
     if _holds(root, made_with):
         return
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        fresh = Path(temporary) / "scenes"
-        _write(fresh, made_with, _SPECS[frames])
-        (fresh / "scenes.json").write_text(json.dumps(made_with, indent=2) + "\n")
+    with whole_folder(root) as draft:
+        _write(draft, made_with, _SPECS[frames])
+        (draft / "scenes.json").write_text(json.dumps(made_with, indent=2) + "\n")
         if root.is_dir():
             root.rmdir()
-        shutil.move(fresh, root)
 
 
 def _holds(root: Path, made_with: dict[str, int]) -> bool:
@@ -102,7 +99,7 @@ def _write(root: Path, made_with: dict[str, int], spec: DatasetSpec) -> None:
         "val": range(_FIRST_VAL, _FIRST_VAL + val),
     }
     for folder in (*spec.frames, spec.masks):
-        (root / folder).mkdir(parents=True)
+        (root / folder).mkdir()
     for split, indices in splits.items():
         lines = [_write_scene(root, made_with, spec, index, with_mask=split != "unlabeled") for index in indices]
         (root / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
