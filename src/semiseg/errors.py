@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Self
+
+from semiseg.printable import printable
 
 
 class SemisegError(Exception):
     """Bad input. The command line prints the message without a traceback and exits with code 2.
+
+    The message is printable: what a file's name or content may hold of control characters stands there as its escape.
 
     Args:
         what: what is wrong, in one sentence without a full stop.
@@ -20,11 +25,11 @@ class SemisegError(Exception):
     def __init__(self, what: str, *, where: object = None, expected: str | None = None, remedy: str) -> None:
         parts = [what]
         if where is not None:
-            parts.append(f"  where:    {where}")
+            parts.append(f"  where:    {printable(str(where)) if isinstance(where, PurePath) else where}")
         if expected is not None:
             parts.append(f"  expected: {expected}")
         parts.append(f"  remedy:   {remedy}")
-        super().__init__("\n".join(parts))
+        super().__init__(printable("\n".join(parts), keep="\n"))
 
     def __reduce__(self) -> tuple[Callable[[str], SemisegError], tuple[str]]:
         """Come from a loader process as the same error: pickling would call `__init__` with the message alone."""

@@ -65,6 +65,7 @@ mask_values: {0: 0, 7: 2, 128: 1}
         ("classes: [sky, [road]]", "classes is not a list"),
         ("classes: [sky, null]", "classes is not a list"),
         ("classes: [sky, sky]", "different"),
+        (r'classes: [sky, "a\nb"]', "printable"),
         ("classes: [a, b]\nignore_value: 256", "ignore_value is '256'"),
         ("classes: [a, b]\nignore_value: -1", "ignore_value is '-1'"),
         ("classes: [a, b]\nignore_value: none", "ignore_value is 'none'"),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semiseg.reporting.charts import Line, line_chart, ticks
+from semiseg.reporting.templating import render
 
 
 def plain(value: float) -> str:
@@ -15,7 +16,8 @@ def plain(value: float) -> str:
 
 
 def drawn(lines: list[Line]) -> ElementTree.Element:
-    return ElementTree.fromstring(line_chart("Loss <1>", lines, x_name="step", show=plain))
+    chart = line_chart("Loss <1>", lines, x_name="step", show=plain)
+    return ElementTree.fromstring(render("chart.html", chart=chart))
 
 
 def coordinates(points: str) -> list[tuple[float, float]]:
@@ -48,7 +50,14 @@ def test_higher_values_are_drawn_higher_and_later_ones_further_right() -> None:
 
 @pytest.mark.parametrize(
     "points",
-    [[(1, 0.0)], [(3, 5.0)], [(0, -2.0), (1, -1.0)], [(1, 7.0), (2, 7.0)], [(step, 1e-9 * step) for step in range(9)]],
+    [
+        [(1, 0.0)],
+        [(3, 5.0)],
+        [(0, -2.0), (1, -1.0)],
+        [(1, 7.0), (2, 7.0)],
+        [(step, 1e-9 * step) for step in range(9)],
+        [(0, 5e-324)],
+    ],
 )
 def test_any_finite_points_stay_on_the_canvas(points: list[tuple[float, float]]) -> None:
     figure = drawn([Line(name="a", points=points)])
@@ -72,4 +81,4 @@ def test_few_points_say_their_value_on_hover() -> None:
 
 
 def test_a_chart_without_points_is_nothing() -> None:
-    assert line_chart("Loss", [Line(name="a", points=[])], x_name="step", show=plain) == ""
+    assert line_chart("Loss", [Line(name="a", points=[])], x_name="step", show=plain) is None

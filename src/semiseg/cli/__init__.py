@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ from semiseg.cli.models import convert_verb, evaluate_verb, predict_verb, report
 from semiseg.cli.recipes import recipes_verb
 from semiseg.cli.training import demo_verb, doctor_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, SemisegError, closest
+from semiseg.printable import printable
 
 _USAGE = f"""semiseg {__version__}: train segmentation models from few labels and many unlabeled images
 
@@ -35,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_names_as_they_are()
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         remedy = "check that the path exists, may be written and has room"
-        where = f"\n  where:    {error.filename}" if error.filename else ""
+        where = f"\n  where:    {printable(str(error.filename))}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}\n  remedy:   {remedy}", file=sys.stderr)
         return 2
     except SystemExit as ended:  # argparse, after -h
@@ -60,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"interrupted{resumes}", file=sys.stderr)
         return 130
     return 0
+
+
+def _print_names_as_they_are() -> None:
+    """Let a file name that is not UTF-8 reach standard output as the bytes it is, not end the program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 VERBS: dict[str, Callable[[list[str]], None]] = {

@@ -129,13 +129,14 @@ def read_spec(path: Path) -> DatasetSpec:
     classes = content.get("classes")
     if (
         not isinstance(classes, list)
-        or not all(isinstance(name, str) for name in classes)
+        or not all(isinstance(name, str) and 1 <= len(name) <= 100 and name.isprintable() for name in classes)
         or not 2 <= len(set(classes)) == len(classes) <= 255
     ):
         raise DataError(
             "classes is not a list of 2 to 255 different names",
             where=path,
-            expected="classes: [NAME, NAME, ...], where a mask's value is the place in the list, from 0",
+            expected="classes: [NAME, NAME, ...], where a mask's value is the place in the list, from 0; "
+            "each name of 1 to 100 printable characters",
             remedy="list the class names",
         )
     ignore = _byte(content.get("ignore_value", "255"))

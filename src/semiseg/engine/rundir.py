@@ -75,8 +75,9 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
         facts: more for `environment.json`, for example counts of images.
 
     Raises:
-        RunError: the directory is not empty; nothing in it is touched.
+        RunError: the directory is not empty, or its path is not UTF-8; nothing in it is touched.
     """
+    _refuse_bytes(directory.path)
     if directory.path.exists() and not (directory.path.is_dir() and not any(directory.path.iterdir())):
         raise RunError(
             "the run directory is not empty",
@@ -85,6 +86,18 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
         )
     write_text(directory.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
     write_text(directory.config, yaml.safe_dump(config, sort_keys=False))
+
+
+def _refuse_bytes(path: Path) -> None:
+    """Refuse what TensorBoard cannot name, before it does so with a traceback."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RunError(
+            "the path of the run directory is not UTF-8",
+            where=path,
+            remedy="choose another --run.folder or --run.name",
+        ) from error
 
 
 def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]) -> None:

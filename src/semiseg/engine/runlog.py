@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from semiseg.engine.rundir import RunDirectory
 from semiseg.files import whole_file
+from semiseg.printable import printable
 from semiseg.published import PublishedCurve
 
 _HEADER = ("step", "epoch", "name", "value")
@@ -69,22 +70,23 @@ class RunLog:
             self._board.close()
 
     def say(self, text: str) -> None:
-        """Print a line and keep it in `train.log`."""
+        """Print a line and keep it in `train.log`; a line break in it is shown as such, and is none."""
         if self.active:
             self._clear_status()
-            self._console.print(Text(text), soft_wrap=True)
-            self._text.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
+            self._console.print(Text(printable(text)), soft_wrap=True)
+            self._text.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {printable(text)}\n")
             self._text.flush()
 
     def status(self, text: str) -> None:
         """Show a line that the next one replaces; where there is no terminal, print it."""
         if not self.active:
             return
+        line = Text(printable(text))
         if not self._console.is_terminal:
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
             return
         self._clear_status()
-        self._console.print(Text(text), overflow="ellipsis", no_wrap=True, end="")
+        self._console.print(line, overflow="ellipsis", no_wrap=True, end="")
         self._status_shown = True
 
     def numbers(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
@@ -93,11 +95,12 @@ class RunLog:
         Args:
             step: optimizer steps done.
             epoch: the same in epochs.
-            values: by name, for example `train/loss` or `teacher/miou`.
+            values: by name, for example `train/loss` or `teacher/miou`. The word before the slash is ours, so that no
+                spreadsheet takes the name of a class, such as `=cmd()`, for a formula.
         """
         if not self.active:
             return
-        for name, value in values.items():
+        for name, value in ((printable(name), value) for name, value in values.items()):
             self._rows.writerow((step, f"{epoch:.4f}", name, repr(float(value))))
             self._board.add_scalar(name, value, step)
         self._table.flush()

@@ -242,7 +242,7 @@ def _report(task: Task, log: RunLog) -> None:
     try:
         task.report(task.directory.path)
     except Exception as error:
-        log.say(f"no report, training goes on ({type(error).__name__}: {error})")
+        log.say(f"no report, training goes on ({type(error).__name__}: {' '.join(str(error).split())})")
 
 
 def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:

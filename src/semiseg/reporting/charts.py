@@ -1,16 +1,17 @@
-"""Line charts as small pieces of SVG, coloured by the page's style sheet so that they follow light and dark."""
+"""Line charts, worked out to the coordinates that `templates/chart.html` draws in the colours of the page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 
 _WIDTH, _HEIGHT = 480, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 30
 _MOST_POINTS = 240
 """More points than this are averaged in groups, with a band from the lowest to the highest of each group."""
+_LARGEST = 1e300
+"""An axis ends here, and none is shorter than its inverse: beyond, floats run out between two ticks."""
 _MOST_DOTS = 80
 """Up to this many points are drawn one by one, each with its value as a tooltip."""
 
@@ -25,6 +26,69 @@ class Line:
     """(x, y), ascending in x, all finite."""
     reference: bool = False
     """Whether it is someone else's, to compare with: drawn dashed and without dots."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A round number on an axis: where it stands along it, and as it is written."""
+
+    place: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A point that tells its value."""
+
+    x: float
+    y: float
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line on the canvas."""
+
+    name: str
+    """As the legend calls it."""
+    latest: str
+    """Its last value."""
+    style: str
+    """Its class in the style sheet: `s1`, `s2`, .. or `reference`."""
+    path: str
+    """The corners, as SVG wants them."""
+    band: str = ""
+    """Outline of the band that holds every value, where the line shows their means."""
+    dots: tuple[Dot, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A point that is singled out, and the words beside it."""
+
+    x: float
+    y: float
+    words: str
+    text_x: float
+    text_y: float
+    anchor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """What `templates/chart.html` draws; places are in units of the canvas."""
+
+    title: str
+    x_name: str
+    curves: tuple[Curve, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    mark: Mark | None
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    left: int = _LEFT
+    right: int = _WIDTH - _RIGHT
+    bottom: int = _HEIGHT - _BOTTOM
 
 
 @dataclass(frozen=True)
@@ -54,12 +118,12 @@ def line_chart(
     show: Callable[[float], str],
     y_range: tuple[float, float] | None = None,
     mark: tuple[float, float, str] | None = None,
-) -> str:
-    """Return a `<figure>` with title, legend and chart.
+) -> Chart | None:
+    """Work out a chart.
 
     Args:
         title: what the chart shows.
-        lines: the curves; those without points are left out, and a chart without curves is an empty string.
+        lines: the curves; those without points are left out, and of a chart without curves nothing is left.
         x_name: what runs along the x axis, such as `step`.
         show: how a value of y is written.
         y_range: the y axis; by default it holds 0 and every value and ends on round numbers.
@@ -67,14 +131,15 @@ def line_chart(
     """
     lines = [line for line in lines if line.points]
     if not lines:
-        return ""
+        return None
     frame = _frame(lines, y_range)
-    drawn = "".join(_curve(line, index, frame, show) for index, line in enumerate(lines, start=1))
-    return (
-        f'<figure class="chart"><figcaption><span class="chart-title">{escape(title)}</span>{_key(lines, show)}'
-        "</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"{_axes(frame, x_name, show)}{drawn}{_mark(frame, mark)}</svg></figure>"
+    return Chart(
+        title=title,
+        x_name=x_name,
+        curves=tuple(_curve(line, f"s{index}", frame, show) for index, line in enumerate(lines, start=1)),
+        x_ticks=tuple(Tick(place=frame.across(x), text=f"{x:,.0f}") for x in ticks(*frame.x, about=6) if x == round(x)),
+        y_ticks=tuple(Tick(place=frame.up(y), text=show(y)) for y in ticks(*frame.y)),
+        mark=_mark(frame, *mark) if mark else None,
     )
 
 
@@ -103,44 +168,24 @@ def _frame(lines: Sequence[Line], y_range: tuple[float, float] | None) -> _Frame
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
-    """Return lowest and highest of 0 and the values; never an empty range."""
+    """Return lowest and highest of 0 and the values; never a range that has no middle as a float."""
     found = [0.0, *values]
-    low, high = min(found), max(found)
-    return (low, high) if high > low else (0.0, 1.0)
+    low, high = max(min(found), -_LARGEST), min(max(found), _LARGEST)
+    return (low, high) if high - low > 1 / _LARGEST else (0.0, 1.0)
 
 
-def _axes(frame: _Frame, x_name: str, show: Callable[[float], str]) -> str:
-    left, right, bottom = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = []
-    for y in ticks(*frame.y):
-        up = frame.up(y)
-        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{up}" y2="{up}"/>')
-        parts.append(f'<text class="tick" x="{left - 7}" y="{up + 3.5}" text-anchor="end">{escape(show(y))}</text>')
-    for x in ticks(*frame.x, about=6):
-        if x == round(x):
-            across = frame.across(x)
-            parts.append(f'<text class="tick" x="{across}" y="{bottom + 15}" text-anchor="middle">{x:,.0f}</text>')
-    parts.append(f'<text class="tick" x="{right}" y="{_HEIGHT - 2}" text-anchor="end">{escape(x_name)}</text>')
-    return "".join(parts)
-
-
-def _curve(line: Line, index: int, frame: _Frame, show: Callable[[float], str]) -> str:
+def _curve(line: Line, style: str, frame: _Frame, show: Callable[[float], str]) -> Curve:
+    points, band = line.points, ""
+    dots: tuple[Dot, ...] = ()
     if line.reference:
-        return f'<polyline class="line reference" points="{frame.path(line.points)}"/>'
-    if len(line.points) > _MOST_POINTS:
-        means, band = _grouped(line.points)
-        return (
-            f'<polygon class="band s{index}" points="{frame.path(band)}"/>'
-            f'<polyline class="line s{index}" points="{frame.path(means)}"/>'
-        )
-    dots = ""
-    if len(line.points) <= _MOST_DOTS:
-        dots = "".join(
-            f'<circle class="dot s{index}" cx="{frame.across(x)}" cy="{frame.up(y)}" r="2.4">'
-            f"<title>{escape(line.name)} {escape(show(y))} at {x:g}</title></circle>"
-            for x, y in line.points
-        )
-    return f'<polyline class="line s{index}" points="{frame.path(line.points)}"/>{dots}'
+        style = "reference"
+    elif len(points) > _MOST_POINTS:
+        points, outline = _grouped(points)
+        band = frame.path(outline)
+    elif len(points) <= _MOST_DOTS:
+        dots = tuple(Dot(x=frame.across(x), y=frame.up(y), words=f"{line.name} {show(y)} at {x:g}") for x, y in points)
+    latest = show(line.points[-1][1])
+    return Curve(name=line.name, latest=latest, style=style, path=frame.path(points), band=band, dots=dots)
 
 
 def _grouped(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -155,24 +200,15 @@ def _grouped(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, f
     return list(zip(middles, means, strict=True)), outline
 
 
-def _mark(frame: _Frame, mark: tuple[float, float, str] | None) -> str:
-    if mark is None:
-        return ""
-    x, y, words = mark
+def _mark(frame: _Frame, x: float, y: float, words: str) -> Mark:
+    """Put the words where the canvas has room."""
     across, up = frame.across(x), frame.up(y)
     beyond_middle = across > _WIDTH / 2
-    return (
-        f'<circle class="mark" cx="{across}" cy="{up}" r="5"/>'
-        f'<text class="mark-text" x="{across + (-9 if beyond_middle else 9)}" y="{up - 9 if up > 24 else up + 18}" '
-        f'text-anchor="{"end" if beyond_middle else "start"}">{escape(words)}</text>'
+    return Mark(
+        x=across,
+        y=up,
+        words=words,
+        text_x=across + (-9 if beyond_middle else 9),
+        text_y=up - 9 if up > 24 else up + 18,
+        anchor="end" if beyond_middle else "start",
     )
-
-
-def _key(lines: Sequence[Line], show: Callable[[float], str]) -> str:
-    """Name the lines, each with its latest value."""
-    entries = (
-        f'<span class="key"><i class="{"reference" if line.reference else f"s{index}"}"></i>{escape(line.name)} '
-        f"<b>{escape(show(line.points[-1][1]))}</b></span>"
-        for index, line in enumerate(lines, start=1)
-    )
-    return f'<span class="keys">{"".join(entries)}</span>'

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
-from semiseg.files import whole_file
+from semiseg.files import write_text
+from semiseg.reporting import templating
 from semiseg.reporting.record import RunRecord, read_run
-from semiseg.reporting.sections import curves, details, facts, footer, header, pictures, scores, tiles
+from semiseg.reporting.sections import charts, facts, scores, subtitle, tiles
+from semiseg.reporting.sheets import sheets
 
 
 def report(run: Path | str) -> Path:
@@ -29,15 +28,24 @@ def report(run: Path | str) -> Path:
     run = Path(run)
     html = render(read_run(run))
     target = run / "report.html"
-    with whole_file(target) as draft:
-        draft.write_text(html, encoding="utf-8", errors="replace")
+    write_text(target, html)
     return target
 
 
 def render(record: RunRecord) -> str:
     """Return the whole page as HTML."""
-    parts = (header, tiles, facts, scores, curves, pictures, details, footer)
-    template = Template(resources.files("semiseg.reporting").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"{record.name} - semiseg run"), body="\n".join(part(record) for part in parts)
+    return templating.render(
+        "report.html",
+        title=f"{record.name} - semiseg run",
+        name=record.name,
+        subtitle=subtitle(record),
+        tiles=tiles(record),
+        facts=facts(record),
+        command=str(record.environment.get("command") or ""),
+        scores=scores(record),
+        charts=charts(record),
+        sheets=sheets(record.samples),
+        sample_count=len(record.samples),
+        environment=record.environment,
+        config_text=record.config_text,
     )

@@ -1,0 +1,52 @@
+"""The pictures of a run, packed into its page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+_EARLIER = 6
+"""How many older sheets the page carries; more would make it slow to open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A picture inside the page: what it is called, and its `data:` address."""
+
+    name: str
+    data: str
+
+
+def sheets(samples: Sequence[Path]) -> list[Sheet]:
+    """Pack the newest sheet of samples, last, and before it a few earlier ones, evenly spread."""
+    return [sheet for sheet in map(_sheet, _spread(samples)) if sheet]
+
+
+def packed(image: Image.Image) -> str:
+    """Return a picture as a `data:` address."""
+    content = io.BytesIO()
+    image.convert("RGB").save(content, "JPEG", quality=90, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+
+
+def _spread(samples: Sequence[Path]) -> list[Path]:
+    """Return the newest sample last, and before it at most a few others, evenly spread from the first on."""
+    earlier = samples[:-1]
+    count = min(len(earlier), _EARLIER)
+    return [earlier[index * len(earlier) // count] for index in range(count)] + list(samples[-1:])
+
+
+def _sheet(path: Path) -> Sheet | None:
+    """Return one sheet; None if the file is no picture (a run may be writing it)."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            data = packed(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    number = path.stem.removeprefix("step_")
+    return Sheet(name=f"step {int(number):,}" if number.isdecimal() else path.stem, data=data)

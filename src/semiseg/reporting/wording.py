@@ -1,0 +1,23 @@
+"""How the pages write figures."""
+
+from __future__ import annotations
+
+
+def points(fraction: float | None) -> str:
+    """Write a fraction in percent without the sign: 0.714 is `71.4`."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def percent(fraction: float) -> str:
+    """Write a share: 0.42 is `42 %`."""
+    return f"{100 * fraction:.0f} %"
+
+
+def plain(value: float) -> str:
+    """Write any number in three digits."""
+    return f"{value:.3g}".replace("e-0", "e-")
+
+
+def epoch(value: float) -> str:
+    """Write how many epochs are done."""
+    return f"epoch {value:.4g}"

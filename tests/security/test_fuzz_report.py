@@ -1,0 +1,80 @@
+"""Any text may stand in the files of a run: its report is a page all the same, and shows the text as text."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pages import Page
+
+from semiseg.printable import printable
+from semiseg.reporting.page import render
+from semiseg.reporting.record import Point, RunRecord
+
+ATTACKS = st.sampled_from(
+    [
+        "<script>alert(1)</script>",
+        "</style><script>",
+        "'\" onload=alert(1) x='",
+        "-->",
+        "]]>",
+        "{{ x }}",
+        "\x1b[2J",
+        "&lt",
+    ]
+)
+TEXTS = st.one_of(ATTACKS, st.text(st.characters(exclude_categories=()), max_size=40))
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.one_of(TEXTS, NUMBERS, st.integers(), st.none(), st.booleans(), st.lists(TEXTS, max_size=2))
+KEYS = st.sampled_from(["recipe", "method", "seed", "precision", "published"])
+PARTS = st.sampled_from(["root", "split", "encoder", "decoder", "weights", "crop", "batch", "steps", "epochs"])
+CONFIGS = st.one_of(
+    st.dictionaries(KEYS, VALUES),
+    st.dictionaries(st.sampled_from(["data", "model", "schedule"]), st.dictionaries(PARTS, VALUES)),
+)
+METRICS = st.dictionaries(
+    st.one_of(
+        st.sampled_from(["teacher/miou", "student/miou", "teacher/changed_iou", "train/loss", "train/confident"]),
+        st.builds("teacher/iou/{}".format, TEXTS),
+        st.builds("student/iou/{}".format, TEXTS),
+        TEXTS,
+    ),
+    st.lists(st.builds(Point, st.integers(0, 10**6), NUMBERS, NUMBERS), min_size=1, max_size=3).map(
+        lambda found: tuple(sorted(found))
+    ),
+    max_size=6,
+)
+RECORDS = st.builds(
+    RunRecord,
+    name=TEXTS,
+    config=CONFIGS,
+    config_text=TEXTS,
+    environment=st.dictionaries(st.one_of(TEXTS, st.sampled_from(["command", "labeled", "val"])), VALUES, max_size=4),
+    metrics=METRICS,
+    card=st.none(),
+    samples=st.just(()),
+)
+HARMLESS = (
+    "b body circle code dd details div dl dt figcaption figure footer h1 h2 head html i img line main meta p polygon "
+    "polyline pre span style summary svg table tbody td text th thead title tr"
+)
+
+
+@settings(
+    max_examples=int(os.environ.get("SEMISEG_FUZZ", "200")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(RECORDS)
+def test_fuzz_any_text_in_a_run_is_shown_as_text(record: RunRecord) -> None:
+    html = render(record)
+    html.encode("utf-8")
+    page = Page(html)
+    assert {tag for tag, _ in page.tags} <= set(HARMLESS.split())
+    attributes = {name for _, found in page.tags for name in found}
+    assert not [name for name in attributes if name.startswith("on") or name in ("href", "srcset", "action")]
+    assert html.count("<style>") == html.count("</style>") == 1
+    shown = "\n".join(page.text)
+    for name in (record.name, *record.environment, *record.classes()):
+        assert printable(name).strip() in shown
