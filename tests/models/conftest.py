@@ -27,6 +27,10 @@ SMALL: dict[str, Callable[[bool], Encoder]] = {
     "small_beit": partial(BEiT, "beit_base_patch16_224.in22k_ft_in22k_in1k", TAKEN, img_size=80, **SIZES),
     "small_mit": partial(MiT, "mit_b0"),
     "small_resnet": partial(Pyramid, "test_resnet.r160_in1k"),
+    "small_convnext": partial(Pyramid, "test_convnext.r160_in1k"),
+    "small_swin": partial(
+        Pyramid, "swin_tiny_patch4_window7_224", embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2)
+    ),
 }
 
 

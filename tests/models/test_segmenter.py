@@ -21,7 +21,7 @@ CONFIGS = {
     "timm": ModelConfig(encoder="timm/vit_tiny_patch16_224", weights="random", features=16),
     **{
         family: ModelConfig(encoder=f"small_{family}", weights="random")
-        for family in ("dinov2_reg", "dinov3", "clip", "sam", "beit", "mit", "resnet")
+        for family in ("dinov2_reg", "dinov3", "clip", "sam", "beit", "mit", "resnet", "convnext", "swin")
     },
 }
 NANO = CONFIGS["vit_nano"]

@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> tuple[Path, Segmenter]:
     "encoder",
     [
         *("vit_nano", "dinov2_small", "small_dinov2_reg", "small_dinov3", "small_clip", "small_sam", "small_beit"),
-        *("small_mit", "small_resnet"),
+        *("small_mit", "small_resnet", "small_convnext", "small_swin"),
     ],
 )
 def test_round_trip_is_exact(tmp_path: Path, encoder: str, frames: int) -> None:

@@ -18,9 +18,10 @@ class ModelConfig:
     encoder: str = "dinov2_small"
     """`dinov2_` with `small`, `base`, `large` or `giant` (UniMatch V2, sec. 4), the same with `_reg` (registers), or
     `dinov3_` with `small`, `base` or `large` (needs `license`); `beit_base`, `beit_large`, `sam_base`, `sam_large`,
-    `mit_b5` (needs `license` and the extra `mit`) and `resnet152` (UniMatch V2, table 9); `clip_base` (OpenAI's
-    ViT-B/16); `vit_micro` (small, ours, for training from scratch), `vit_nano` (for tests); or `timm/NAME` for any
-    plain ViT of timm."""
+    `mit_b5` and `resnet152` (UniMatch V2, table 9), also `mit_b0` to `mit_b4` (MiT needs `license` and the extra
+    `mit`); `resnet50`, `resnet101`, `xception65` (UniMatch V1); `clip_base` (OpenAI's ViT-B/16); `vit_micro` (small,
+    ours, for training from scratch), `vit_nano` (for tests); or `timm/NAME` for any plain ViT of timm, or pyramid with
+    strides 4, 8, 16 and 32."""
     neck: str | None = None
     """What stands between encoder and decoder and has weights of its own. Default: nothing."""
     decoder: str = "dpt"

@@ -16,7 +16,9 @@ def test_levels_are_the_ends_of_the_quarters(depth: int, taken: list[int]) -> No
     assert quarters(depth) == taken
 
 
-@pytest.mark.parametrize("name", ["timm/swin_tiny_patch4_window7_224", "timm/xcit_nano_12_p16_224"])
+@pytest.mark.parametrize(
+    "name", ["timm/efficientformerv2_s0", "timm/hiera_tiny_224", "timm/levit_128s", "timm/xcit_nano_12_p16_224"]
+)
 def test_what_is_neither_plain_nor_a_pyramid_for_any_size_is_an_error(name: str) -> None:
     with pytest.raises(ModelError, match="neither a plain vision transformer nor a pyramid"):
         build_encoder(name, "random")

@@ -11,7 +11,7 @@ from torch import nn
 
 from semiseg.errors import ModelError
 from semiseg.models.encoders import ENCODERS, build_encoder
-from semiseg.models.encoders.pyramids import MiT, Pyramid
+from semiseg.models.encoders.pyramids import Pyramid
 
 pytestmark = pytest.mark.usefixtures("small_encoders")
 
@@ -30,15 +30,28 @@ def test_any_size_gives_strides_4_to_32_rounded_up(name: str, size: tuple[int, i
     assert encoder.patch == 1
 
 
-@pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_convnext", "timm/test_efficientnet"])
-def test_any_pyramid_of_timm_gives_its_last_four_levels(name: str) -> None:
-    encoder = build_encoder(name, "random").eval()
-    levels = encoder(torch.randn(1, 3, 2 * encoder.patch, 3 * encoder.patch))
-    assert (encoder.patch, encoder.strides) == (32, (4, 8, 16, 32))
+PYRAMIDS = ["test_resnet", "test_convnext", "test_efficientnet", "pvt_v2_b0"]
+
+
+@pytest.mark.parametrize("name", PYRAMIDS)
+def test_any_pyramid_of_timm_gives_its_last_four_levels_and_all_of_it_learns(name: str) -> None:
+    encoder = build_encoder(f"timm/{name}", "random")
+    assert encoder.training
+    levels = encoder(torch.randn(2, 3, 64, 96))
+    assert (encoder.patch, encoder.strides) == (1, (4, 8, 16, 32))
     expected = [
-        (1, width, 64 // stride, 96 // stride) for width, stride in zip(encoder.widths, encoder.strides, strict=True)
+        (2, width, 64 // stride, 96 // stride) for width, stride in zip(encoder.widths, encoder.strides, strict=True)
     ]
     assert [tuple(level.shape) for level in levels] == expected
+    sum(level.square().mean() for level in levels).backward()  # type: ignore[union-attr]
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+
+
+def test_windows_want_sides_that_divide_into_patches() -> None:
+    encoder = ENCODERS["small_swin"].build(False)
+    assert encoder.patch == 4
+    sides = [tuple(level.shape[2:]) for level in encoder(torch.randn(1, 3, 68, 100))]
+    assert sides == [(17, 25), (9, 13), (5, 7), (3, 4)]
 
 
 PARAMETERS = [("resnet50", 23_631_808), ("resnet101", 42_623_936), ("xception65", 37_867_312)]
@@ -71,10 +84,11 @@ def test_a_file_that_counts_no_batches_loads(tmp_path: Path) -> None:
     assert all(torch.equal(loaded[key], state[key] + 1 if state[key].ndim else state[key]) for key in state)
 
 
-def test_the_mix_transformer_gives_the_same_twice_in_training() -> None:
-    encoder = MiT("mit_b0", False).train()
+@pytest.mark.parametrize("name", ["small_mit", "small_swin"])
+def test_stochastic_depth_is_off(name: str) -> None:
+    encoder = ENCODERS[name].build(False).train()
     assert any(isinstance(module, DropPath) for module in encoder.modules())
-    image = torch.randn(4, 3, 32, 32)
+    image = torch.randn(4, 3, 64, 64)
     state = torch.get_rng_state()
     for first, again in zip(encoder(image), encoder(image), strict=True):
         assert torch.equal(first, again)
@@ -93,7 +107,9 @@ def test_the_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
         build_encoder("mit_b5", "random")
 
 
-@pytest.mark.parametrize(("name", "classifier"), [("small_mit", "head"), ("small_resnet", "fc")])
+@pytest.mark.parametrize(
+    ("name", "classifier"), [("small_mit", "head"), ("small_resnet", "fc"), ("small_convnext", "head.fc")]
+)
 def test_a_file_with_its_classifier_loads(tmp_path: Path, name: str, classifier: str) -> None:
     state = {key: value + 1 for key, value in build_encoder(name, "random").core().state_dict().items()}
     save_file(state | {f"{classifier}.weight": torch.zeros(10, 8)}, tmp_path / "weights.safetensors")

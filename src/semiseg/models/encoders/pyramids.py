@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
-from semiseg.models.encoders.base import Encoder, Four, asking_the_hub, create_timm
+from semiseg.models.encoders.base import Encoder, Four, NotPlainError, asking_the_hub, create_timm
 
 
 class Convolutional(Encoder):
@@ -45,12 +46,14 @@ class Convolutional(Encoder):
 
 
 class Pyramid(Convolutional):
-    """The last four stages of a hierarchy of timm, for example a ResNet.
+    """The last four stages of a hierarchy of timm, for example a ResNet, without its last norm and its head.
+
+    The levels are what timm's module hands on from stage to stage, without stochastic depth. Where a side is no
+    multiple of a stride, some of timm's modules round the sides of a level down instead of up.
 
     Args:
         name: timm's name.
         pretrained: load timm's weights from the hub.
-        patch: image sides are multiples of it. ResNets take 1; 32 suits every hierarchy.
         **options: of timm's model. An `output_stride` of 16 dilates the last stage as published with UniMatch V1: its
             first block by 1, the others by 2.
 
@@ -58,26 +61,56 @@ class Pyramid(Convolutional):
         ModelError: timm's model is no such hierarchy, or takes images of one size only.
     """
 
-    def __init__(self, name: str, pretrained: bool, patch: int = 1, **options: Any) -> None:
-        super().__init__(name, pretrained, **options)
-        self.patch = patch
+    def __init__(self, name: str, pretrained: bool, **options: Any) -> None:
+        try:  # Swin and its relatives take one size unless they are told otherwise; the others do not know the word.
+            super().__init__(name, pretrained, strict_img_size=False, **options)
+        except NotPlainError:
+            super().__init__(name, pretrained, **options)
         stages = list(getattr(self.backbone, "feature_info", []))
         strides = [stage["reduction"] for stage in stages[-4:]]
-        fixed = self.backbone.pretrained_cfg.get("fixed_input_size", False)
-        if strides[:3] != [4, 8, 16] or fixed or not hasattr(self.backbone, "forward_intermediates"):
-            raise ModelError(
-                f"timm's {name} is neither a plain vision transformer nor a pyramid",
-                expected="four levels of one stride, or of strides 4, 8, 16 and 32, for images of any size",
-                remedy="choose a ViT, for example timm/vit_base_patch16_224.dino, or a timm/resnet18.a1_in1k",
-            )
+        if strides[:3] != [4, 8, 16] or not hasattr(self.backbone, "forward_intermediates"):
+            raise no_pyramid(name)
         self.strides = cast(Four, tuple(strides))
         self.widths = cast(Four, tuple(stage["num_chs"] for stage in stages[-4:]))
         self.taken = list(range(len(stages)))[-4:]
+        self.backbone.prune_intermediate_layers(self.taken, prune_norm=True, prune_head=True)
+        without_stochastic_depth(self.backbone)
+        self.patch = self._smallest_patch(name)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """Encode as every `Encoder`."""
         levels = self.backbone.forward_intermediates(images_BCHW, indices=self.taken, intermediates_only=True)
         return cast(list[Tensor], levels)
+
+    @torch.no_grad()
+    def _smallest_patch(self, name: str) -> int:
+        """Return what sides have to be multiples of, found by trying, as timm does not tell."""
+        device = next(self.parameters()).device
+        self.eval()
+        for patch in (1, 4, 32):
+            try:
+                self(torch.zeros(1, 3, 64 + patch, 96 + patch, device=device))
+            except (AssertionError, RuntimeError):
+                continue
+            self.train()
+            return patch
+        raise no_pyramid(name)
+
+
+def without_stochastic_depth(backbone: nn.Module) -> None:
+    """Let every step use every block: what drops them draws from torch's global generator, as no run here may."""
+    for module in backbone.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+
+
+def no_pyramid(name: str) -> ModelError:
+    """Return the error that a model of timm has not the levels that an encoder needs."""
+    return ModelError(
+        f"timm's {name} is neither a plain vision transformer nor a pyramid",
+        expected="four levels of one stride, or of strides 4, 8, 16 and 32, for images of any size",
+        remedy="choose a ViT, for example timm/vit_base_patch16_224.dino, or a timm/resnet18.a1_in1k",
+    )
 
 
 class Xception(Convolutional):
@@ -120,7 +153,7 @@ class Xception(Convolutional):
 class MiT(Encoder):
     """The mix transformer of SegFormer (arXiv 2105.15203) through segmentation_models_pytorch, an extra.
 
-    Without its stochastic depth: that would draw from torch's global generator, which no run here depends on.
+    Without its stochastic depth, as every pyramid here.
 
     Args:
         name: "mit_b0" to "mit_b5".
@@ -147,9 +180,7 @@ class MiT(Encoder):
         with asking_the_hub(name):
             self.backbone: Any = encoders.get_encoder(name, weights="imagenet" if pretrained else None)
         self.widths = tuple(self.backbone.out_channels[-4:])
-        for module in self.backbone.modules():
-            if isinstance(module, DropPath):
-                module.drop_prob = 0.0
+        without_stochastic_depth(self.backbone)
 
     def core(self) -> nn.Module:
         """Return the module of segmentation_models_pytorch."""

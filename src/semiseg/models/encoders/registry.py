@@ -95,7 +95,7 @@ ENCODERS: dict[str, EncoderSpec] = {
     **{f"sam_{size}": _sam(size) for size in ("base", "large")},
     # OpenAI trained CLIP with a quick approximation of GELU, which timm has under a name of its own.
     "clip_base": _sized("base", partial(TimmEncoder, "vit_base_patch16_clip_quickgelu_224.openai")),
-    "mit_b5": _sized("large", partial(MiT, "mit_b5"), "segformer"),
+    **{f"mit_b{size}": _sized("large", partial(MiT, f"mit_b{size}"), "segformer") for size in range(6)},
     # Of timm's ResNets with 152 layers only the one with the deep 64-64-128 stem has the published 58.3 M parameters.
     "resnet152": _sized("large", partial(Pyramid, "resnet152s.gluon_in1k")),
     # The same stem; the last stage dilated. The encoders of UniMatch V1.
@@ -167,11 +167,11 @@ def build_encoder(name: str, weights: str, license: str | None = None) -> Encode
 
 
 def _any_timm(name: str, pretrained: bool) -> Encoder:
-    """Build a plain ViT of timm, or else a pyramid; of images whose sides are multiples of 32 every pyramid takes."""
+    """Build a plain ViT of timm, or else a pyramid."""
     try:
         return TimmEncoder(name, pretrained)
     except NotPlainError:
-        return Pyramid(name, pretrained, patch=32)
+        return Pyramid(name, pretrained)
 
 
 def _check_license(name: str, weights: str, accepted: str | None) -> None:
