@@ -148,7 +148,7 @@ def rule(name: str, shape: tuple[int, ...], gain: float = 0.9) -> Tensor:
     values = draws(name, shape)
     if name.endswith("gamma"):
         values = 0.5 + 0.1 * values
-    elif ".norm" in name and name.endswith("weight"):
+    elif name.endswith("running_var") or (len(shape) == 1 and name.endswith("weight")):  # a norm's
         values = 1 + 0.1 * values
     elif name.endswith("pos_embed"):
         values = 0.5 * values

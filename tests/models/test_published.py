@@ -257,8 +257,9 @@ def test_writing_gives_what_the_public_training_saves(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["ours.pth"]
 
 
-def test_another_encoder_cannot_be_written(tmp_path: Path) -> None:
-    model = build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), 3)
-    with pytest.raises(ModelError, match="no place for the encoder vit_nano"):
+@pytest.mark.parametrize(("encoder", "decoder"), [("vit_nano", "dpt"), ("dinov2_small", "deeplabv3plus")])
+def test_another_network_cannot_be_written(tmp_path: Path, encoder: str, decoder: str) -> None:
+    model = build_segmenter(ModelConfig(encoder=encoder, decoder=decoder, weights="random"), 3)
+    with pytest.raises(ModelError, match=f"no place for the encoder {encoder} with the decoder {decoder}"):
         write_published(tmp_path / "ours.pth", model)
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ class ModelConfig:
     neck: str | None = None
     """What stands between encoder and decoder and has weights of its own. Default: nothing."""
     decoder: str = "dpt"
-    """The decoder; `dpt` is the one of UniMatch V2."""
+    """The decoder: `dpt` (UniMatch V2) or `deeplabv3plus` (UniMatch V1)."""
     weights: str = "hub"
     """Where the encoder's weights come from: `hub` (downloaded by timm), `meta` (DINOv2 from Meta's own server, checked
     by its hash), `random`, or a file in Meta's or timm's layout (`.pth`, `.pt`, `.safetensors`). Our own small encoders
@@ -34,9 +34,10 @@ class ModelConfig:
     """The licence you accept, for weights that are not free for every use: `dinov3` for DINOv3, `segformer` for MiT.
     Only `random` weights need none."""
     features: int | None = None
-    """Channels of the decoder's fusion path, 1 to 2048. None: the published size for the encoder, else D / 6."""
+    """Channels of the decoder's fusion path, 1 to 2048. None: the published size, of `dpt` for the encoder (else D / 6),
+    of `deeplabv3plus` 256."""
     level_widths: tuple[int, int, int, int] | None = None
-    """Channels of the decoder's four levels, shallow first, each 1 to 2048. None: the published sizes for the encoder,
+    """Channels of the four levels of `dpt`, shallow first, each 1 to 2048. None: the published sizes for the encoder,
     else D / 8, D / 4, D / 2, D."""
     trains: Trains = "all"
     """What learns: everything; `decoder`: all but the encoder (UniMatch V2, table 7); `attention`: of the encoder only

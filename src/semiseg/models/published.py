@@ -217,13 +217,14 @@ def write_published(path: Path, segmenter: Segmenter, mask_token: Tensor | None 
         mask_token: (1, D), or None for the zeros of an initialisation.
 
     Raises:
-        ModelError: an encoder that the published system does not have.
+        ModelError: an encoder or decoder that the published system does not have.
         FileError: it cannot be written.
     """
-    if segmenter.config.encoder not in _ENCODERS.values():
+    config = segmenter.config
+    if config.encoder not in _ENCODERS.values() or (config.decoder, config.neck) != ("dpt", None):
         raise ModelError(
-            f"the published layout has no place for the encoder {segmenter.config.encoder}",
-            expected=", ".join(_ENCODERS.values()),
+            f"the published layout has no place for the encoder {config.encoder} with the decoder {config.decoder}",
+            expected=f"{', '.join(_ENCODERS.values())}, with dpt",
             remedy="use our model directory as it is",
         )
     token = torch.zeros(1, segmenter.width) if mask_token is None else mask_token

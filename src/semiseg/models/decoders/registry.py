@@ -7,11 +7,13 @@ from collections.abc import Callable
 from semiseg.errors import ModelError, closest
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders.base import Decoder
+from semiseg.models.decoders.deeplabv3plus import build_deeplabv3plus
 from semiseg.models.decoders.dpt import build_dpt
 from semiseg.models.encoders import Encoder
 
 DECODERS: dict[str, Callable[[Encoder, ModelConfig, int], Decoder]] = {
     "dpt": build_dpt,
+    "deeplabv3plus": build_deeplabv3plus,
 }
 """What builds each decoder from the encoder, the configuration and the number of classes K; closed."""
 
