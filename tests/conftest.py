@@ -17,7 +17,7 @@ from semiseg.data.scenes import write_scenes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NO_SHARED_DATA = "no shared data"
-PACES = {"train/images_per_second"}
+PACES = {"train/images_per_second", "train/seconds_per_step", "train/gpu_gb"}
 
 
 @pytest.fixture(scope="session", autouse=True)

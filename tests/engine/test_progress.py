@@ -45,16 +45,19 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_pace_counts_the_steps_since_the_last_call_without_the_pauses(clock: Clock) -> None:
+def test_the_pace_counts_the_steps_since_the_last_call_without_the_pauses(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     progress = Progress(steps=100, per_epoch=10, images=8, done=0)
     clock.now += 4
-    assert progress.images_per_second(5) == pytest.approx(10)
+    assert progress.pace(5) == pytest.approx({"images_per_second": 10, "seconds_per_step": 0.8})
     clock.now += 2
     with progress.paused():
         clock.now += 50
-    assert progress.images_per_second(10) == pytest.approx(20)
+    assert progress.pace(10) == pytest.approx({"images_per_second": 20, "seconds_per_step": 0.4})
     clock.now += 2
-    assert progress.images_per_second(15) == pytest.approx(20), "the pause counts once only"
+    assert progress.pace(15)["images_per_second"] == pytest.approx(20), "the pause counts once only"
 
 
 def test_the_time_left_counts_pauses_and_only_the_steps_of_this_session(clock: Clock) -> None:
@@ -66,8 +69,16 @@ def test_the_time_left_counts_pauses_and_only_the_steps_of_this_session(clock: C
     assert "  1 m 00 s left" in progress.line(70, VALUES, None)
 
 
-def test_the_line_says_where_how_well_and_how_fast(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_on_a_gpu_the_memory_of_this_process_counts(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
+    progress = Progress(steps=95, per_epoch=10, images=8, done=0)
+    pace = progress.pace(1)
+    assert pace["gpu_gb"] == 1.5
+    assert "  1.5 GB  " in progress.line(20, {**VALUES, **pace}, None)
+
+
+def test_the_line_says_where_how_well_and_how_fast(clock: Clock) -> None:
     progress = Progress(steps=95, per_epoch=10, images=8, done=0)
     clock.now += 60
     assert progress.line(20, VALUES, 0.7123) == (

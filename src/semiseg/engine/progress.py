@@ -39,12 +39,17 @@ class Progress:
         """Return the epochs done after a number of steps."""
         return step / self.per_epoch
 
-    def images_per_second(self, step: int) -> float:
-        """Return the pace since the last call."""
+    def pace(self, step: int) -> dict[str, float]:
+        """Return how fast it went since the last call, which was for an earlier step, and the memory it took.
+
+        These are `seconds_per_step`, `images_per_second`, and on a GPU `gpu_gb`: the most that tensors of this process
+        have held since it began.
+        """
         now = time.monotonic()
-        pace = (step - self._marked) * self.images / max(now - self._mark - self._pause, 1e-9)
+        seconds = max(now - self._mark - self._pause, 1e-9) / (step - self._marked)
         self._mark, self._marked, self._pause = now, step, 0.0
-        return pace
+        memory = {"gpu_gb": torch.cuda.max_memory_allocated() / 2**30} if torch.cuda.is_available() else {}
+        return {"seconds_per_step": seconds, "images_per_second": self.images / seconds, **memory}
 
     def line(self, step: int, values: Mapping[str, float], best: float | None) -> str:
         """Return the progress line."""
@@ -53,8 +58,8 @@ class Progress:
         if "confident" in values:
             words.append(f"confident {values['confident']:.0%}")
         words += [f"lr {values['lr']:.2g}", f"{values['images_per_second']:.1f} images/s"]
-        if torch.cuda.is_available():
-            words.append(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB")
+        if "gpu_gb" in values:
+            words.append(f"{values['gpu_gb']:.1f} GB")
         words.append(f"{duration(self._left(step))} left")
         if best is not None:
             words.append(f"best {self.score} {best:.1%}")

@@ -194,8 +194,7 @@ def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequen
 def _log_training(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
     values = state.meter.read(task.processes)
     _refuse_not_finite(task, state, values["loss"])
-    rate = progress.images_per_second(state.step)
-    values |= {"lr": state.optimizer.param_groups[0]["lr"], "images_per_second": rate}
+    values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}
     log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
     log.status(progress.line(state.step, values, state.best))
 
