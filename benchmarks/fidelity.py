@@ -36,6 +36,7 @@ from semiseg.data import Batch, DataConfig, DatasetSpec, Division, TrainStream, 
 from semiseg.data.spec import read_spec, shipped_specs
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
+from semiseg.engine.inference import Inference
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, lr_scale
 from semiseg.engine.training import Task, fit
@@ -55,6 +56,8 @@ LOSSES = ("loss", "loss_x", "loss_s")
 
 SPEC = read_spec(shipped_specs()["camvid"])
 CROP, BATCH, SCHEDULED = 182, 2, 40
+INFERENCE = Inference(protocol="original", window=CROP, tile=1024, bf16=False)
+"""How all data sets of these runs are evaluated."""
 SETTINGS = MethodSettings(consistency=ConsistencyConfig(threshold=0.25))
 """With the published threshold of 0.95 no label would be learned in the first steps from random weights."""
 
@@ -194,9 +197,7 @@ def train(
             method=Watching(find_method(method)(settings, student.normalize, spec.ignore_value), steps, watched),
             student=student,
             stream=stream,
-            evaluator=Evaluator(
-                samples=(), spec=spec, protocol=spec.protocol, window=CROP, batch=1, bf16=False, max_pixels=0
-            ),
+            evaluator=Evaluator(samples=(), spec=spec, inference=INFERENCE, batch=1, max_pixels=0),
             card=ModelCard(
                 classes=spec.classes, palette=spec.palette, frames=len(spec.frames), crop=CROP, model=student.config
             ),

@@ -349,13 +349,13 @@ def test_evaluate_needs_the_folder_that_a_list_belongs_to(capsys: Captured) -> N
 
 
 def test_evaluate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    def evaluate(model: Path, data: Any, **options: str) -> None:
+    def evaluate(model: Path, data: Any, **options: Any) -> None:
         raise DataError(f"{model} {data.root} {data.spec} {data.val} {options}", remedy="none")
 
     monkeypatch.setattr("semiseg.api.evaluate", evaluate)
     words = ["m", "--data.root", "r", "--data.spec", "s", "--data.val", "v", "--device", "cpu", "--precision", "bf16"]
-    words += ["--protocol", "sliding"]
-    options = {"device": "cpu", "precision": "bf16", "protocol": "sliding"}
+    words += ["--protocol", "sliding", "--tile", "252"]
+    options = {"device": "cpu", "precision": "bf16", "protocol": "sliding", "tile": 252}
     assert f"m r s v {options}" in refused(capsys, "evaluate", *words)
 
 
@@ -394,6 +394,8 @@ def test_predict_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: C
 
     monkeypatch.setattr("semiseg.prediction.predict", predict)
     words = ["m", "a", "--second", "b", "--out", "o", "--tile", "252", "--overlays", "--overwrite", "--device", "cpu"]
+    words += ["--precision", "bf16"]
     options = {"second": Path("b"), "tile": 252, "overlays": True, "overwrite": True, "device": "cpu"}
+    options["precision"] = "bf16"
     assert f"['m', 'a', 'o'] {options}" in refused(capsys, "predict", *words)
     assert "'second': None, 'tile': None" in refused(capsys, "predict", "m", "a", "--out", "o")

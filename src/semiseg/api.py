@@ -23,7 +23,8 @@ from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.distributed import Processes, choose_device, join_processes, share_batch_norm
 from semiseg.engine.evaluation import Evaluation, Evaluator
-from semiseg.engine.precision import Precision, uses_bf16
+from semiseg.engine.inference import inference_of
+from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.schedule import lr_scale
 from semiseg.engine.training import Task, TrainingResult, fit
@@ -151,9 +152,19 @@ def _task(
         dataset, config.data, division, strong=config.strong, views=method_class.views, seed=config.seed
     )
     stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
-    bf16 = uses_bf16(config.precision, processes.device)
-    protocol = config.evaluation.protocol or dataset.spec.protocol
     spec = dataset.spec
+    card = ModelCard(
+        classes=spec.classes,
+        palette=spec.palette,
+        ignore_value=spec.ignore_value,
+        frames=len(spec.frames),
+        crop=config.data.crop,
+        protocol=config.evaluation.protocol or spec.protocol,
+        tile=config.evaluation.tile,
+        precision=config.precision,
+        model=student.config,
+    )
+    inference = inference_of(card, student.patch, device=processes.device)
     return Task(
         method=method_class(settings, student.normalize, spec.ignore_value),
         student=student,
@@ -161,31 +172,21 @@ def _task(
         evaluator=Evaluator(
             samples=dataset.val,
             spec=spec,
-            protocol=protocol,
-            window=config.data.crop,
+            inference=inference,
             batch=config.evaluation.batch,
-            bf16=bf16,
             max_pixels=config.data.max_pixels,
         ),
-        card=ModelCard(
-            classes=spec.classes,
-            palette=spec.palette,
-            ignore_value=spec.ignore_value,
-            frames=len(spec.frames),
-            crop=config.data.crop,
-            protocol=protocol,
-            model=student.config,
-        ),
+        card=card,
         optimizer=config.optimizer,
         lr_scale=lr_scale(config.optimizer, config.schedule.batch),
         schedule=config.schedule,
         evaluation=config.evaluation,
         threshold=config.consistency.threshold,
         workers=loader_workers(config.data.workers, processes.count),
-        bf16=bf16,
+        bf16=inference.bf16,
         directory=run,
         processes=processes,
-        introduction=_introduction(config, run, dataset, division, bf16, processes),
+        introduction=_introduction(config, run, dataset, division, inference.bf16, processes),
         report=report,
     )
 
@@ -220,6 +221,7 @@ def evaluate(
     device: str = "auto",
     precision: Precision = "auto",
     protocol: Protocol | None = None,
+    tile: int | None = None,
 ) -> Evaluation:
     """Evaluate a saved model on val images, as training does.
 
@@ -227,8 +229,9 @@ def evaluate(
         model: a run directory or the `model` directory in it.
         data: where the val images are; default: those of the model's run.
         device: auto, cpu, cuda or cuda:N.
-        precision: see `Config.precision`; auto: as the model's run, where it lies in one.
+        precision: see `Config.precision`; auto: as in training.
         protocol: `original` (whole images) or `sliding` (windows of the crop's size); default: as in training.
+        tile: longest side of an image that is seen in one piece, pixels; default: as in training.
 
     Raises:
         SemisegError: no model, no val images, or images that do not fit the model.
@@ -252,11 +255,9 @@ def evaluate(
     evaluator = Evaluator(
         samples=samples,
         spec=spec,
-        protocol=protocol or card.protocol,
-        window=card.crop,
-        # Batch and precision of the run, so that not even rounding differs from what training logged.
+        inference=inference_of(card, segmenter.patch, device=chosen, precision=precision, protocol=protocol, tile=tile),
+        # The batch of the run, so that not even rounding differs from what training logged.
         batch=trained.evaluation.batch if trained else 1,
-        bf16=uses_bf16(trained.precision if trained and precision == "auto" else precision, chosen),
         max_pixels=config.max_pixels,
     )
     return evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]

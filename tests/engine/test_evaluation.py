@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import (
     BinaryAccuracy,
     BinaryF1Score,
@@ -24,8 +24,9 @@ from semiseg.data import DatasetSpec, Sample
 from semiseg.data.spec import Protocol
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, changed_scores, count_confusion
+from semiseg.engine.inference import Inference, inference_of
 from semiseg.errors import ConfigError
-from semiseg.models import ModelConfig, Segmenter, build_segmenter
+from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter
 
 CLASSES = ("field", "road", "water")
 # Neighbours of one size, lonely ones, and sizes that are no multiple of the patch.
@@ -39,6 +40,7 @@ class Apart(Processes):
         return tensor
 
 
+INFERENCE = Inference(protocol="original", window=32, tile=1024, bf16=False)
 ALONE = Apart(0, 1, torch.device("cpu"))
 
 
@@ -68,10 +70,8 @@ def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     return Evaluator(
         samples=write_samples(tmp_path_factory.mktemp("val"), SIZES),
         spec=DatasetSpec(name="val", classes=CLASSES),
-        protocol="original",
-        window=32,
+        inference=INFERENCE,
         batch=2,
-        bf16=False,
         max_pixels=10**6,
     )
 
@@ -90,6 +90,11 @@ def random_model(seed: int) -> Segmenter:
     return model
 
 
+def card(protocol: Protocol = "original", tile: int | None = None) -> ModelCard:
+    model = ModelConfig(encoder="vit_nano", weights="random")
+    return ModelCard(classes=CLASSES, palette=((0, 0, 0),) * 3, crop=32, protocol=protocol, tile=tile, model=model)
+
+
 def images_of(samples: Sequence[Sample]) -> Tensor:
     return torch.stack([torch.from_numpy(np.array(Image.open(sample.frames[0]))) for sample in samples])
 
@@ -100,7 +105,8 @@ def confusion_one_by_one(model: Segmenter, evaluator: Evaluator) -> np.ndarray[t
     for sample in evaluator.samples:
         assert sample.mask is not None
         with torch.no_grad():
-            scores = evaluator.predict(model, images_of([sample]).permute(0, 3, 1, 2)[:, None])
+            [block] = evaluator.blocks(model, images_of([sample]).permute(0, 3, 1, 2)[:, None], torch.device("cpu"))
+        scores = block.scores_BKHW
         for truth, found in zip(np.asarray(Image.open(sample.mask)).ravel(), scores.argmax(1).flatten(), strict=True):
             if truth != 255:
                 counts[truth, int(found)] += 1
@@ -149,7 +155,7 @@ def test_a_class_that_appears_nowhere_counts_as_zero_as_published() -> None:
 def test_every_pixel_counts_once_however_images_are_batched(
     evaluator: Evaluator, model: Segmenter, batch: int, protocol: Protocol
 ) -> None:
-    evaluator = replace(evaluator, batch=batch, protocol=protocol)
+    evaluator = replace(evaluator, batch=batch, inference=replace(INFERENCE, protocol=protocol))
     done: list[int] = []
     found = evaluator.evaluate({"model": model}, ALONE, done.append)["model"]
     assert found.classes == CLASSES
@@ -239,3 +245,61 @@ def test_change_detection_is_judged_by_the_changed_class_and_segmentation_by_the
     segmentation = Evaluation(("field", "road"), confusion)
     assert segmentation.judged_by == segmentation.miou
     assert list(segmentation.scores) == ["miou"]
+
+
+# Large images
+
+
+class Pointwise(nn.Module):
+    """A stub whose logits are the colours."""
+
+    patch, num_classes = 1, 3
+
+    def normalize(self, images_BTCHW: Tensor) -> Tensor:
+        return images_BTCHW.float() / 255
+
+    def forward(self, images_BTCHW: Tensor) -> Tensor:
+        self.most = max(getattr(self, "most", 0), images_BTCHW[:, 0, 0].numel())
+        return images_BTCHW[:, 0] + torch.arange(3).view(3, 1, 1) / 1000
+
+
+@pytest.mark.parametrize(("protocol", "tile"), [("original", 1024), ("sliding", 2048)])
+def test_an_image_of_12_megapixels_is_evaluated_in_the_memory_of_a_tile(
+    evaluator: Evaluator,
+    tmp_path: Path,
+    protocol: Protocol,
+    tile: int,
+    peak_bytes: Callable[[Callable[[], object]], int],
+) -> None:
+    size = 3000, 4000
+    inference = inference_of(replace(card(protocol), crop=512), 1, device=torch.device("cpu"), precision="fp32")
+    assert inference.tile == tile
+    large = replace(
+        evaluator, samples=write_samples(tmp_path, [size] * 2), inference=inference, batch=4, max_pixels=12 * 10**6
+    )
+    found: dict[str, Evaluation] = {}
+    model: Any = Pointwise()
+    held = peak_bytes(lambda: found.update(large.evaluate({"model": model}, ALONE)))
+    read = (3 + 1) * size[0] * size[1]
+    scores = 4 * 3 * tile**2
+    assert held < read + 7 * scores, "not the scores of a whole image, let alone of four"
+    expected = np.zeros((3, 3), np.int64)
+    for sample in large.samples:
+        assert sample.mask is not None
+        colours = torch.from_numpy(np.array(Image.open(sample.frames[0]))).movedim(-1, 0)[None, None]
+        truth = torch.from_numpy(np.array(Image.open(sample.mask)))[None]
+        expected += count_confusion(truth, model(model.normalize(colours)).argmax(1), 3, 255).numpy()
+    assert np.array_equal(found["model"].confusion_KK, expected)
+
+
+def test_images_are_batched_by_pixels_too(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("semiseg.engine.evaluation.ON_DEVICE", 2 * 4 * 3 * 40 * 48)
+    model: Any = Pointwise()
+    done: list[int] = []
+    replace(evaluator, batch=100).evaluate({"model": model}, ALONE, done.append)
+    assert model.most == 2 * 40 * 48
+    assert done == [2, 3, 4, 5, 7]
+    monkeypatch.setattr("semiseg.engine.evaluation.ON_DEVICE", 1)
+    done.clear()
+    replace(evaluator, batch=100).evaluate({"model": model}, ALONE, done.append)
+    assert done == [1, 2, 3, 4, 5, 6, 7], "one image at least"

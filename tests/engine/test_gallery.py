@@ -12,6 +12,7 @@ from semiseg.data.spec import Protocol
 from semiseg.engine import gallery
 from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.gallery import draw_samples
+from semiseg.engine.inference import Inference
 from semiseg.engine.pictures import PictureRow, sample_sheet
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
@@ -48,10 +49,8 @@ def evaluator(samples: tuple[Sample, ...], protocol: Protocol = "original") -> E
     return Evaluator(
         samples=samples,
         spec=DatasetSpec(name="x", classes=CLASSES, palette=((1, 2, 3), (99, 0, 0), (0, 99, 0))),
-        protocol=protocol,
-        window=32,
+        inference=Inference(protocol=protocol, window=32, tile=1024, bf16=False),
         batch=2,
-        bf16=False,
         max_pixels=10**6,
     )
 
@@ -81,10 +80,10 @@ def test_a_row_shows_image_truth_prediction_and_confidence(
         image = np.array(Image.open(sample.frames[0]))
         assert np.array_equal(row.frames[0], image)
         with torch.no_grad():
-            scores = judge.predict(model, torch.from_numpy(image).permute(2, 0, 1)[None, None])
+            [block] = judge.blocks(model, torch.from_numpy(image).permute(2, 0, 1)[None, None], torch.device("cpu"))
         assert row.prediction_HW is not None
         assert row.confidence_HW is not None
-        assert np.array_equal(row.prediction_HW, scores.argmax(1)[0].numpy())
+        assert np.array_equal(row.prediction_HW, block.scores_BKHW.argmax(1)[0].numpy())
         assert row.threshold == 0.7
         assert row.confidence_HW.shape == size
         assert row.confidence_HW.min() >= 1 / len(CLASSES) - 1e-5, "the largest share of three is at least a third"

@@ -202,9 +202,7 @@ def test_figures_of_change_detection(tmp_path: Path) -> None:
     """Pairs of 64 pixels, which evaluation resizes to 70; a single pixel would change the accuracy by 0.008 %."""
     spec = SPECS["levir"]
     samples = [written_pair(tmp_path, name) for name in "012"]
-    evaluator = Evaluator(
-        samples=samples, spec=spec, protocol=spec.protocol, window=CROP, batch=2, bf16=False, max_pixels=64 * 64
-    )
+    evaluator = Evaluator(samples=samples, spec=spec, inference=fidelity.INFERENCE, batch=2, max_pixels=64 * 64)
     model = fidelity.ruled_student(spec).eval()
     scores = evaluator.evaluate({"model": model}, Processes(0, 1, torch.device("cpu")))["model"].scores
     golden = GOLDEN["levir"]["evaluation"]

@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def predictor(model: Path) -> Predictor:
     """Return the model, loaded."""
-    return Predictor.load(model, device="cpu")
+    return Predictor.load(model, device="cpu", precision="fp32")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def change_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def change(change_model: Path) -> Predictor:
     """Return the change detector, loaded."""
-    return Predictor.load(change_model, device="cpu")
+    return Predictor.load(change_model, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="session")

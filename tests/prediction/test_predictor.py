@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from semiseg.errors import ConfigError, DataError, ModelError
 from semiseg.models import build_segmenter, load_model
 from semiseg.prediction import Predictor
 
 Protocol = Literal["original", "sliding"]
+PeakBytes = Callable[[Callable[[], object]], int]
 
 
 def photo(height: int = 45, width: int = 61, seed: int = 0) -> NDArray[np.uint8]:
@@ -203,9 +202,9 @@ def test_a_picture_as_large_as_a_tile_is_seen_whole(predictor: Predictor) -> Non
 
 
 def test_the_default_tile_leaves_cityscapes_as_it_is_evaluated(predictor: Predictor) -> None:
-    assert stub(predictor, Pointwise()).tile() == 1024
-    assert stub(predictor, Pointwise(), "sliding").tile() == 2048
-    assert predictor.tile(60) == 60
+    assert stub(predictor, Pointwise()).inference().tile == 1024
+    assert stub(predictor, Pointwise(), "sliding").inference().tile == 2048
+    assert predictor.inference(60).tile == 60
 
 
 def test_a_tile_smaller_than_a_patch_is_refused(predictor: Predictor) -> None:
@@ -215,41 +214,22 @@ def test_a_tile_smaller_than_a_patch_is_refused(predictor: Predictor) -> None:
         predictor.mask(photo(20, 17), tile=patch - 1)
 
 
-class Live(TorchDispatchMode):
-    """Sum the bytes of all tensors that are alive after each operation, and keep the highest sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
-                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self.alive = {key: held for key, held in self.alive.items() if not held[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
-        return out
-
-
-def peak(model: Predictor, size: tuple[int, int], tile: int) -> int:
+def peak(model: Predictor, size: tuple[int, int], tile: int, peak_bytes: PeakBytes) -> int:
     pictures = [photo(*size, seed) for seed in range(model.card.frames)]
-    with Live() as live:
-        model.mask(*pictures, tile=tile)
-    return live.peak
+    return peak_bytes(lambda: model.mask(*pictures, tile=tile))
 
 
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("protocol", ["original", "sliding"])
 def test_the_memory_of_scores_is_that_of_a_tile_and_a_band(
-    predictor: Predictor, protocol: Protocol, frames: int
+    predictor: Predictor, protocol: Protocol, frames: int, peak_bytes: PeakBytes
 ) -> None:
     model, classes, tile = stub(predictor, Pointwise(), protocol, frames, crop=48), 3, 64
-    held = peak(model, (600, 600), tile)
+    held = peak(model, (600, 600), tile, peak_bytes)
     assert held < 0.3 * 4 * classes * 600 * 600
-    assert peak(model, (1200, 600), tile) <= held, "the height costs nothing"
-    wider = peak(model, (600, 1200), tile) - held
+    assert peak(model, (1200, 600), tile, peak_bytes) <= held, "the height costs nothing"
+    wider = peak(model, (600, 1200), tile, peak_bytes) - held
     assert wider < 1.4 * 4 * classes * (tile // 4) * 600, "the width costs the overlap with the next row of tiles"
-    assert peak(model, (600, 600), 600) > 4 * classes * 600 * 600, "the measure sees the scores of a whole picture"
+    assert peak(model, (600, 600), 600, peak_bytes) > 4 * classes * 600 * 600, (
+        "the measure sees the scores of a whole picture"
+    )

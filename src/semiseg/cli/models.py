@@ -20,19 +20,25 @@ def evaluate_verb(words: list[str]) -> None:
     parser.add_argument("--data.spec", dest="spec", help="name of a data set the package knows")
     parser.add_argument("--data.val", dest="val", help="list of images and masks")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
+    _add_precision(parser)
     parser.add_argument("--protocol", choices=("original", "sliding"), help="default: as in training")
+    parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in training")
     options = parser.parse_args(words)
     data = DataConfig(root=options.root, spec=options.spec, val=options.val) if options.root else None
     if data is None and (options.spec or options.val):
         raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
-    found = evaluate(options.model, data, device=options.device, precision=options.precision, protocol=options.protocol)
+    how = {"precision": options.precision, "protocol": options.protocol, "tile": options.tile}
+    found = evaluate(options.model, data, device=options.device, **how)
     iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
     shown = iou | {SCORE_NAMES.get(name, name.replace("_", " ")): value for name, value in found.scores.items()}
     width = max(len(name) for name in shown)
     for name, value in shown.items():
         print(f"{name:{width}}  {value:7.2%}")
     write_json(options.json, {**found.scores, "iou": iou, "confusion": found.confusion_KK.tolist()})
+
+
+def _add_precision(parser: Parser) -> None:
+    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="auto: as in training")
 
 
 def predict_verb(words: list[str]) -> None:
@@ -44,10 +50,11 @@ def predict_verb(words: list[str]) -> None:
     parser.add_argument("images", type=Path, help="an image or a folder; of pairs a folder with A/ and B/ will do")
     parser.add_argument("--second", type=Path, help="of pairs: the later image, or a folder with the same names")
     parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
-    parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: 1024, sliding 2048 pixels")
+    parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in evaluation")
     parser.add_argument("--overlays", action="store_true", help="also write the image tinted with its mask")
     parser.add_argument("--overwrite", action="store_true", help="write masks again that exist")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _add_precision(parser)
     options = parser.parse_args(words)
     summary = predict(
         options.model,
@@ -58,6 +65,7 @@ def predict_verb(words: list[str]) -> None:
         overlays=options.overlays,
         overwrite=options.overwrite,
         device=options.device,
+        precision=options.precision,
     )
     print(f"{summary.images} masks written to {options.out}, {summary.images_per_second:.2f} images/s", end="")
     print(f"; {summary.skipped} existed" if summary.skipped else "")

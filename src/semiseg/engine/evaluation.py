@@ -15,10 +15,13 @@ from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import read_image
 from semiseg.data.spec import Protocol, Score, read_class_ids
 from semiseg.engine.distributed import Processes
-from semiseg.engine.inference import predict_scores
-from semiseg.engine.precision import autocast
+from semiseg.engine.inference import Block, Inference
 from semiseg.engine.schedule import require_positive
+from semiseg.engine.tiles import ON_DEVICE
 from semiseg.models import Segmenter
+
+_AHEAD = 4
+"""How many samples are read ahead of the models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +36,15 @@ class EvaluationConfig:
     """Epochs between evaluations; the last step is always evaluated."""
     protocol: Protocol | None = None
     """`original` (whole images) or `sliding` (windows of the crop's size). Default: the data set's."""
+    tile: int | None = None
+    """Longest side, in pixels, of an image that is seen in one piece; a larger one is seen in overlapping tiles, in the
+    evaluation, in its pictures and by `semiseg predict`. Default: 1024, sliding 2048."""
     batch: int = 4
-    """Images of one size that are evaluated at once."""
+    """Images of one size that are evaluated at once, fewer if they are large."""
 
     def __post_init__(self) -> None:
         """Refuse numbers below 1."""
-        require_positive(self, "evaluation", "every", "batch")
+        require_positive(self, "evaluation", "every", "batch", *(["tile"] if self.tile is not None else []))
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,16 @@ class Evaluator:
     Attributes:
         samples: the val samples.
         spec: classes and ignore value.
-        protocol: see `predict_scores`.
-        window: side of a sliding window, pixels.
-        batch: images of one size at once.
-        bf16: whether models run in bf16.
+        inference: how images are shown to a model.
+        batch: images of one size at once; fewer if their scores would take more than `ON_DEVICE`, one if it is seen in
+            tiles.
         max_pixels: size cap of an image.
     """
 
     samples: Sequence[Sample]
     spec: DatasetSpec
-    protocol: Protocol
-    window: int
+    inference: Inference
     batch: int
-    bf16: bool
     max_pixels: int
 
     @torch.no_grad()
@@ -118,10 +121,11 @@ class Evaluator:
         counts = {name: torch.zeros(classes, classes, dtype=torch.int64, device=device) for name in models}
         done = 0
         for images_BTCHW, masks_BHW in self._batches(self.samples[processes.rank :: processes.count]):
-            images, truth = images_BTCHW.to(device), masks_BHW.to(device)
             for name, model in models.items():
-                predicted = self.predict(model, images).argmax(dim=1)
-                counts[name] += count_confusion(truth, predicted, classes, self.spec.ignore_value)
+                for block in self.blocks(model, images_BTCHW, device):
+                    truth = masks_BHW[:, block.rows, block.columns].to(block.scores_BKHW.device)
+                    found = count_confusion(truth, block.scores_BKHW.argmax(dim=1), classes, self.spec.ignore_value)
+                    counts[name] += found.to(device)
             done += len(images_BTCHW)
             tick(done)
         return {
@@ -129,10 +133,10 @@ class Evaluator:
             for name, count in counts.items()
         }
 
-    def predict(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
-        """Return the scores_BKHW of uint8 images on the model's device."""
-        with autocast(self.bf16, images_BTCHW.device):
-            return predict_scores(model, model.normalize(images_BTCHW), protocol=self.protocol, window=self.window)
+    def blocks(self, model: Segmenter, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
+        """Score uint8 images of one size, piece by piece, on the model's device."""
+        height, width = images_BTCHW.shape[-2:]
+        return self.inference.blocks(model, lambda y, x: images_BTCHW[..., y, x].to(device), height, width)
 
     def read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Read the frames (T, H, W, 3) and the mask (H, W) of a val sample."""
@@ -143,13 +147,19 @@ class Evaluator:
     def _batches(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batch neighbours of one size: `images_BTCHW` and `masks_BHW`, uint8."""
         waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-        for frames, mask in prefetch(self.read, samples):
-            if waiting and (len(waiting) == self.batch or mask.shape != waiting[0][1].shape):
+        for frames, mask in prefetch(self.read, samples, ahead=_AHEAD):
+            if waiting and (mask.shape != waiting[0][1].shape or len(waiting) >= self._at_once(*mask.shape)):
                 yield _stack(waiting)
                 waiting = []
             waiting.append((frames, mask))
         if waiting:
             yield _stack(waiting)
+
+    def _at_once(self, height: int, width: int) -> int:
+        """Return how many images of one size make a batch."""
+        if self.inference.in_tiles(height, width):
+            return 1
+        return min(self.batch, max(1, ON_DEVICE // (4 * self.spec.num_classes * height * width)))
 
 
 def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,9 @@ from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.pictures import PictureRow, sample_sheet
 from semiseg.models import Segmenter
 
+_LONGEST = 1024
+"""Pixels of the longer side of a sample that are kept, up to twice as many, for cells of a few hundred pixels."""
+
 
 @torch.no_grad()
 def draw_samples(
@@ -29,23 +32,26 @@ def draw_samples(
         threshold: confidence below which pixels are greyed.
         each: how many of both kinds.
     """
-    spec, rows = evaluator.spec, []
-    for sample in (*_spread(evaluator.samples, each), *_spread(unlabeled, each)):
-        frames = np.stack([np.asarray(read_image(path, evaluator.max_pixels)) for path in sample.frames])
-        truth = evaluator.read(sample)[1] if sample.mask else None
-        prediction, confidence = _predict(model, evaluator, frames)
-        rows.append(
-            PictureRow(
-                title=sample.id,
-                frames=tuple(frames),
-                truth_HW=truth,
-                prediction_HW=prediction,
-                confidence_HW=confidence,
-                threshold=threshold,
-            )
-        )
+    spec = evaluator.spec
+    samples = (*_spread(evaluator.samples, each), *_spread(unlabeled, each))
+    rows = [_row(model, evaluator, sample, threshold) for sample in samples]
     mistakes = spec.score == "changed_iou"
     return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value, mistakes=mistakes)
+
+
+def _row(model: Segmenter, evaluator: Evaluator, sample: Sample, threshold: float) -> PictureRow:
+    """Predict a sample; of a large one every second, third ... pixel is kept, as a sheet shows no more."""
+    frames_THWC = np.stack([np.asarray(read_image(path, evaluator.max_pixels)) for path in sample.frames])
+    prediction_HW, confidence_HW = _predict(model, evaluator, frames_THWC)
+    step = max(1, max(prediction_HW.shape) // _LONGEST)
+    return PictureRow(
+        title=sample.id,
+        frames=tuple(frames_THWC[:, ::step, ::step].copy()),
+        truth_HW=evaluator.read(sample)[1][::step, ::step].copy() if sample.mask else None,
+        prediction_HW=prediction_HW[::step, ::step].copy(),
+        confidence_HW=confidence_HW[::step, ::step].copy(),
+        threshold=threshold,
+    )
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -57,11 +63,12 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 def _predict(
     model: Segmenter, evaluator: Evaluator, frames_THWC: NDArray[np.uint8]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the class and the confidence of every pixel, (H, W)."""
     device = next(model.parameters()).device
-    images_BTCHW = torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None].to(device)
-    scores_BKHW = evaluator.predict(model, images_BTCHW)
-    # Logits become probabilities; the sums of sliding windows are probabilities but for their scale.
-    whole = evaluator.protocol == "original" or min(frames_THWC.shape[1:3]) < evaluator.window
-    shares = scores_BKHW.softmax(1) if whole else scores_BKHW / scores_BKHW.sum(1, keepdim=True)
-    confidence, label = shares[0].max(dim=0)
-    return label.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+    label_HW = np.empty(frames_THWC.shape[1:3], dtype=np.uint8)
+    confidence_HW = np.empty(frames_THWC.shape[1:3], dtype=np.float32)
+    for block in evaluator.blocks(model, torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)[None], device):
+        place = block.rows, block.columns
+        label_HW[place] = block.scores_BKHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+        confidence_HW[place] = block.probabilities()[0].amax(dim=0).cpu().numpy()
+    return label_HW, confidence_HW

@@ -1,22 +1,148 @@
-"""From a whole image to the scores of its pixels, by the two published protocols."""
+"""From a picture to the scores of its pixels: the one rule of evaluation, of its pictures and of prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from semiseg.models import Segmenter
+from semiseg.engine.precision import Precision, autocast, uses_bf16
+from semiseg.engine.tiles import ON_DEVICE, blend, spans
+from semiseg.errors import ConfigError
+from semiseg.models import ModelCard, Segmenter
 from semiseg.models.layers import resize_bilinear
+
+Protocol = Literal["original", "sliding"]
+
+TILE: dict[Protocol, int] = {"original": 1024, "sliding": 2048}
+"""The longest side, in pixels, that is seen in one piece, by protocol. A whole piece passes through a model of the
+original protocol at once: at 1024 ViT-L with 150 classes holds 2.6 GB of tensors (measured), which a GPU of 8 GB and a
+CPU have room for. In the sliding protocol only a window of the crop's size does, and 2048 leaves Cityscapes as it is
+published."""
 
 _WINDOWS_AT_ONCE = 8
 
 
-def predict_scores(
-    model: Segmenter, images_BTCHW: Tensor, *, protocol: Literal["original", "sliding"], window: int
-) -> Tensor:
-    """Score every pixel of images of any size.
+@dataclass(frozen=True)
+class Block:
+    """The scores of a piece of some pictures of one size.
+
+    Attributes:
+        rows: where the piece lies in the pictures.
+        columns: where the piece lies in the pictures.
+        scores_BKHW: fp32; the largest of a pixel is its class.
+        are_logits: else the scores are probabilities but for a factor of the pixel.
+    """
+
+    rows: slice
+    columns: slice
+    scores_BKHW: Tensor
+    are_logits: bool
+
+    def probabilities(self) -> Tensor:
+        """Return the probabilities of the classes (B, K, h, w), fp32; those of a pixel sum to one."""
+        if self.are_logits:
+            return self.scores_BKHW.softmax(dim=1)
+        return self.scores_BKHW / self.scores_BKHW.sum(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How pictures are shown to a model.
+
+    The size of a picture alone decides, so that a figure is that of the masks, on any machine: one with no side longer
+    than `tile` is seen in one piece, whole or in windows as the protocol says; a larger one in overlapping tiles, each
+    by the protocol, whose probabilities are blended.
+
+    Attributes:
+        protocol: see `predict_scores`.
+        window: side of a sliding window, pixels.
+        tile: the longest side that is seen in one piece, pixels.
+        bf16: whether models run in bf16.
+    """
+
+    protocol: Protocol
+    window: int
+    tile: int
+    bf16: bool
+
+    def in_tiles(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is seen in tiles."""
+        return max(height, width) > self.tile
+
+    def blocks(
+        self, model: Segmenter, read: Callable[[slice, slice], Tensor], height: int, width: int
+    ) -> Iterator[Block]:
+        """Score pictures of one size, piece by piece; the blocks cover every pixel once.
+
+        Args:
+            model: a segmenter in evaluation mode.
+            read: gives a piece of the pictures from its rows and columns: (B, T, 3, h, w), uint8, where the
+                model is.
+            height: of the pictures.
+            width: of the pictures.
+        """
+        whole = slice(0, height), slice(0, width)
+        if not self.in_tiles(height, width):
+            yield self._block(model, read, *whole)
+            return
+
+        def score(rows: slice, columns: slice) -> Tensor:
+            return self._block(model, read, rows, columns).probabilities()
+
+        for rows, columns, scores_BKhw in blend(
+            score, *(spans(side, self.tile, model.patch) for side in (height, width))
+        ):
+            yield Block(rows, columns, scores_BKhw, are_logits=False)
+
+    def _block(self, model: Segmenter, read: Callable[[slice, slice], Tensor], rows: slice, columns: slice) -> Block:
+        """Score a piece by the protocol, as a picture of its size."""
+        pieces_BTCHW = read(rows, columns)
+        with autocast(self.bf16, pieces_BTCHW.device):
+            images_BTCHW = model.normalize(pieces_BTCHW)
+            scores_BKHW = predict_scores(model, images_BTCHW, protocol=self.protocol, window=self.window)
+        return Block(rows, columns, scores_BKHW, are_logits=not _slides(images_BTCHW, self.protocol, self.window))
+
+
+def inference_of(
+    card: ModelCard,
+    patch: int,
+    *,
+    device: torch.device,
+    precision: Precision = "auto",
+    protocol: Protocol | None = None,
+    tile: int | None = None,
+) -> Inference:
+    """Return how a model sees pictures: as asked, else as its card says it was evaluated, else by its protocol.
+
+    Args:
+        card: what the model says about itself.
+        patch: the model's patch, pixels.
+        device: where it runs.
+        precision: `auto` is the card's; if that is `auto` too, see `uses_bf16`.
+        protocol: another protocol than the card's.
+        tile: another longest side of one piece than the card's.
+
+    Raises:
+        ConfigError: a tile smaller than a patch.
+    """
+    protocol = protocol or card.protocol
+    side = tile if tile is not None else card.tile or TILE[protocol]
+    if side < patch:
+        raise ConfigError(
+            f"a tile of {side} pixels is smaller than a patch of the model",
+            expected=f"at least {patch}, better the training crop of {card.crop} or more",
+            remedy="raise the tile, or leave it out",
+        )
+    bf16 = uses_bf16(card.precision if precision == "auto" else precision, device)
+    return Inference(protocol=protocol, window=card.crop, tile=side, bf16=bf16)
+
+
+def predict_scores(model: Segmenter, images_BTCHW: Tensor, *, protocol: Protocol, window: int) -> Tensor:
+    """Score every pixel of images in one piece.
 
     Args:
         model: a segmenter in eval mode.
@@ -27,27 +153,15 @@ def predict_scores(
         window: side of a window, pixels, a multiple of the patch.
 
     Returns:
-        scores_BKHW: logits, or for `sliding` summed probabilities; fp32; the largest is the prediction.
+        scores_BKHW: logits, or for `sliding` summed probabilities; fp32; the largest is the prediction. Sums that take
+        more than `ON_DEVICE` are in main memory.
     """
     if _slides(images_BTCHW, protocol, window):
         return _sliding(model, images_BTCHW, window)
     return _original(model, images_BTCHW)
 
 
-def predict_probabilities(
-    model: Segmenter, images_BTCHW: Tensor, *, protocol: Literal["original", "sliding"], window: int
-) -> Tensor:
-    """Return what `predict_scores` does as probabilities of the classes, comparable from one image to another.
-
-    They are the softmax of the logits, or the mean over the windows; (B, K, H, W), fp32, each pixel's sum is one.
-    """
-    scores_BKHW = predict_scores(model, images_BTCHW, protocol=protocol, window=window)
-    if _slides(images_BTCHW, protocol, window):
-        return scores_BKHW / scores_BKHW.sum(dim=1, keepdim=True)
-    return scores_BKHW.softmax(dim=1)
-
-
-def _slides(images_BTCHW: Tensor, protocol: str, window: int) -> bool:
+def _slides(images_BTCHW: Tensor, protocol: Protocol, window: int) -> bool:
     return protocol == "sliding" and min(images_BTCHW.shape[-2:]) >= window
 
 
@@ -67,11 +181,13 @@ def window_starts(side: int, window: int) -> list[int]:
 def _sliding(model: Segmenter, images_BTCHW: Tensor, window: int) -> Tensor:
     batch, (height, width) = len(images_BTCHW), images_BTCHW.shape[-2:]
     corners = [(y, x) for y in window_starts(height, window) for x in window_starts(width, window)]
-    scores_BKHW = images_BTCHW.new_zeros(batch, model.num_classes, height, width, dtype=torch.float32)
+    large = 4 * batch * model.num_classes * height * width > ON_DEVICE
+    keeper = torch.device("cpu") if large else images_BTCHW.device
+    scores_BKHW = torch.zeros(batch, model.num_classes, height, width, device=keeper)
     for first in range(0, len(corners), _WINDOWS_AT_ONCE):
         part = corners[first : first + _WINDOWS_AT_ONCE]
         windows = torch.cat([images_BTCHW[..., y : y + window, x : x + window] for y, x in part])
-        probabilities = model(windows).float().softmax(dim=1)
+        probabilities = model(windows).float().softmax(dim=1).to(keeper)
         for (y, x), found in zip(part, probabilities.split(batch), strict=True):
             scores_BKHW[..., y : y + window, x : x + window] += found
     return scores_BKHW

@@ -37,6 +37,10 @@ class ModelCard:
     """Side of the training crop in pixels, the window of the sliding protocol."""
     protocol: Literal["original", "sliding"] = "original"
     """How images are shown to the model: whole, resized to multiples of the patch, or in windows."""
+    tile: int | None = None
+    """Longest side, in pixels, of an image that was evaluated in one piece; None: as the protocol has it."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What the model was trained and evaluated in; `auto`: bf16 where the device is fast at it."""
     model: ModelConfig
     """The network."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -63,6 +67,8 @@ def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
         ("frames", _is_int(card.frames, 1, 2), "1 or 2"),
         ("crop", _is_int(card.crop, 1, 2**14), "1 to 16384 pixels"),
         ("protocol", card.protocol in ("original", "sliding"), "original or sliding"),
+        ("tile", card.tile is None or _is_int(card.tile, 1, 2**14), "1 to 16384 pixels, or null"),
+        ("precision", card.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
         ("metrics", _is_metrics(card.metrics), "names with finite numbers"),
         ("model", isinstance(card.model, ModelConfig), "the configuration of a model"),
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semiseg.data.palette import Palette
 from semiseg.data.prefetch import prefetch
 from semiseg.engine.pictures import indexed_image, save_picture
+from semiseg.engine.precision import Precision
 from semiseg.errors import DataError
 from semiseg.models import find_model, read_card
 from semiseg.prediction.frames import Raster, georeference, open_frames
@@ -67,6 +68,7 @@ def predict(
     overlays: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    precision: Precision = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictionSummary:
     """Write a mask for one image or pair, or for every one below a folder.
@@ -82,10 +84,11 @@ def predict(
             two frames the earlier ones, or without `second` a folder with `A` and `B` in it.
         out: the folder for the masks, another one than that of the images.
         second: the later image, or a folder in which it has the same name.
-        tile: pictures with a longer side are predicted in tiles; None: see `Predictor.tile`.
+        tile: pictures with a longer side are predicted in tiles; None: as the model was evaluated.
         overlays: also write `out/a/b_overlay.jpg`, the image (of a pair the later one) tinted with its mask.
         overwrite: predict again what exists.
-        device: as in `Predictor.load`; a loaded predictor stays where it is.
+        device: as in `Predictor.load`; a loaded predictor stays where it is, and as precise as it is.
+        precision: as in `Predictor.load`.
         progress: called at the start and after each sample with the number done and the number of all.
 
     Raises:
@@ -97,8 +100,8 @@ def predict(
     card = model.card if isinstance(model, Predictor) else read_card(find_model(model))
     frames = sources(Path(images), None if second is None else Path(second), card.frames)
     jobs, unpaired = plan(frames, Path(out), overlays)
-    predictor = model if isinstance(model, Predictor) else Predictor.load(model, device)
-    tile = predictor.tile(tile)
+    predictor = model if isinstance(model, Predictor) else Predictor.load(model, device, precision)
+    predictor.inference(tile)  # refuses a tile that cannot be, before anything is read
     start = time.perf_counter()
     waiting = jobs if overwrite else [job for job in jobs if not all(path.exists() for path in job.outputs)]
     skipped = len(jobs) - len(waiting)
@@ -121,7 +124,9 @@ def predict(
     )
 
 
-def _run(predictor: Predictor, jobs: list[Job], tile: int, done: Callable[[int], object]) -> list[tuple[Path, str]]:
+def _run(
+    predictor: Predictor, jobs: list[Job], tile: int | None, done: Callable[[int], object]
+) -> list[tuple[Path, str]]:
     """Predict and write all jobs, reading ahead and writing behind; return those that could not be used."""
     palette = predictor.card.palette
     read = prefetch(lambda job: _read(job, predictor.card.frames), jobs, ahead=_AHEAD)
@@ -141,7 +146,7 @@ def _read(job: Job, frames: int) -> _Result:
         return _Result(job, fault=_reason(error))
 
 
-def _mask(predictor: Predictor, result: _Result, tile: int) -> _Result:
+def _mask(predictor: Predictor, result: _Result, tile: int | None) -> _Result:
     if result.fault is not None:
         return result
     try:

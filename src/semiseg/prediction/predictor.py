@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,10 @@ from torch import Tensor
 from semiseg.data.palette import Palette
 from semiseg.engine import pictures
 from semiseg.engine.distributed import choose_device
-from semiseg.engine.inference import predict_probabilities, predict_scores
-from semiseg.errors import ConfigError
+from semiseg.engine.inference import Block, Inference, inference_of
+from semiseg.engine.precision import Precision
 from semiseg.models import ModelCard, Segmenter, load_model
 from semiseg.prediction.frames import Picture, Raster, open_frames, read_piece
-from semiseg.prediction.tiles import blend, spans
-
-TILE = {"original": 1024, "sliding": 2048}
-"""The longest side, in pixels, that is predicted in one piece, by protocol. A whole piece passes through a model of the
-original protocol at once: at 1024 ViT-L with 150 classes holds 2.6 GB of tensors (measured), which a GPU of 8 GB and a
-CPU have room for. In the sliding protocol only a window of the crop's size does, and 2048 leaves Cityscapes as it is
-evaluated."""
 
 _STRIP = 512
 """Rows that are tinted at once."""
@@ -35,33 +27,39 @@ class Predictor:
     """A segmenter in evaluation mode and the card that says what its classes are.
 
     Every method takes one picture, or for a model of T frames T pictures of one size: `mask(before, after)`. A picture
-    with a side longer than `tile` (default: `TILE`) is predicted in tiles; see `semiseg.prediction.tiles`.
+    with a side longer than `tile` (default: as the model was evaluated) is predicted in tiles; see
+    `semiseg.engine.inference`.
 
     Attributes:
-        segmenter: the model, on its device, in evaluation mode, fp32.
+        segmenter: the model, on its device, in evaluation mode; its weights are fp32.
         card: classes, colours, number of frames and how the model was evaluated.
         device: where the model runs.
+        precision: what it computes in.
     """
 
-    def __init__(self, segmenter: Segmenter, card: ModelCard, device: str = "auto") -> None:
+    def __init__(
+        self, segmenter: Segmenter, card: ModelCard, device: str = "auto", precision: Precision = "auto"
+    ) -> None:
         self.device = choose_device(device)
         self.segmenter = segmenter.to(self.device).eval()
         self.card = card
+        self.precision = precision
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> Predictor:
+    def load(cls, path: Path | str, device: str = "auto", precision: Precision = "auto") -> Predictor:
         """Load the model of a run.
 
         Args:
             path: the run directory, or the directory with `config.json` and `model.safetensors` in it.
             device: `auto` takes the GPU where there is one; else a name torch knows, such as `cpu` or `cuda:1`.
+            precision: `fp32`, `bf16`, or `auto`: as the model was trained and evaluated.
 
         Raises:
             ModelError: the directory holds no model, or its weights do not fit.
             ConfigError: no such device here.
         """
         segmenter, card = load_model(Path(path))
-        return cls(segmenter, card, device)
+        return cls(segmenter, card, device, precision)
 
     @torch.inference_mode()
     def scores(self, *frames: Picture, tile: int | None = None) -> Tensor:
@@ -74,19 +72,19 @@ class Predictor:
             DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
             ConfigError: a tile smaller than a patch.
         """
-        rasters = open_frames(frames, self.card.frames)
+        rasters, inference = open_frames(frames, self.card.frames), self.inference(tile)
         scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
-        for rows, columns, block_Khw in self._blocks(rasters, self.tile(tile)):
-            scores_KHW[:, rows, columns] = block_Khw
+        for block in self._blocks(rasters, inference):
+            scores_KHW[:, block.rows, block.columns] = block.scores_BKHW[0]
         return scores_KHW
 
     @torch.inference_mode()
     def mask(self, *frames: Picture, tile: int | None = None) -> NDArray[np.uint8]:
         """Return the class id of every pixel, (H, W) uint8; raises as `scores`."""
-        rasters = open_frames(frames, self.card.frames)
+        rasters, inference = open_frames(frames, self.card.frames), self.inference(tile)
         mask_HW = np.empty(rasters[0].shape[:2], dtype=np.uint8)
-        for rows, columns, block_Khw in self._blocks(rasters, self.tile(tile)):
-            mask_HW[rows, columns] = block_Khw.argmax(0).to(torch.uint8).cpu().numpy()
+        for block in self._blocks(rasters, inference):
+            mask_HW[block.rows, block.columns] = block.scores_BKHW[0].argmax(0).to(torch.uint8).cpu().numpy()
         return mask_HW
 
     def indexed(self, *frames: Picture, tile: int | None = None) -> Image.Image:
@@ -98,38 +96,22 @@ class Predictor:
         rasters = open_frames(frames, self.card.frames)
         return tinted(rasters[-1], self.mask(*rasters, tile=tile), self.card.palette, alpha)
 
-    def tile(self, asked: int | None = None) -> int:
-        """Return the longest side that is predicted in one piece: as asked, else by the protocol.
+    def inference(self, tile: int | None = None) -> Inference:
+        """Return how pictures are shown to the model: as in its evaluation, or in tiles of another size.
 
         Raises:
-            ConfigError: smaller than a patch.
+            ConfigError: a tile smaller than a patch.
         """
-        side = TILE[self.card.protocol] if asked is None else asked
-        if side < self.segmenter.patch:
-            raise ConfigError(
-                f"a tile of {side} pixels is smaller than a patch of the model",
-                expected=f"at least {self.segmenter.patch}, better the training crop of {self.card.crop} or more",
-                remedy="raise --tile, or leave it out",
-            )
-        return side
+        return inference_of(self.card, self.segmenter.patch, device=self.device, precision=self.precision, tile=tile)
 
-    def _blocks(self, rasters: tuple[Raster, ...], tile: int) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield the scores (K, h, w) of the picture, whole if it is small, else block by block, with their place."""
-        height, width = rasters[0].shape[:2]
-        if max(height, width) <= tile:
-            whole = slice(0, height), slice(0, width)
-            yield *whole, self._score(predict_scores, rasters, *whole)
-            return
-        score = partial(self._score, predict_probabilities, rasters)
-        yield from blend(score, *(spans(side, tile, self.segmenter.patch) for side in (height, width)))
+    def _blocks(self, rasters: tuple[Raster, ...], inference: Inference) -> Iterator[Block]:
+        """Score the picture piece by piece, each piece read when it is needed."""
 
-    def _score(
-        self, predict: Callable[..., Tensor], rasters: tuple[Raster, ...], rows: slice, columns: slice
-    ) -> Tensor:
-        """Return the scores (K, h, w) of a piece, fp32."""
-        piece_THW3 = torch.from_numpy(read_piece(rasters, rows, columns)).to(self.device)
-        piece_BTCHW = self.segmenter.normalize(piece_THW3.movedim(-1, -3)[None])
-        return predict(self.segmenter, piece_BTCHW, protocol=self.card.protocol, window=self.card.crop)[0].float()
+        def read(rows: slice, columns: slice) -> Tensor:
+            piece_THW3 = torch.from_numpy(read_piece(rasters, rows, columns)).to(self.device)
+            return piece_THW3.movedim(-1, -3)[None]
+
+        return inference.blocks(self.segmenter, read, *rasters[0].shape[:2])
 
 
 def tinted(raster: Raster, mask_HW: NDArray[np.uint8], palette: Palette, alpha: float = 0.5) -> Image.Image:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from semiseg.prediction.tiles import blend, spans
+from semiseg.engine.tiles import blend, spans
 
 sides, tiles, patches = st.integers(1, 300), st.integers(8, 70), st.integers(1, 8)
 

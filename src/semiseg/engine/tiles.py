@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ON_DEVICE = 2**30
+"""Bytes of scores that may wait on the model's device for what follows; more wait in main memory."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -64,28 +67,31 @@ def blend(
     """Blend the scores of all tiles and yield each block of pixels as soon as no later tile covers it.
 
     Besides the tile at hand only the overlap with the row of tiles below is held: K x overlap x width, a quarter of a
-    band as high as a tile.
+    band as high as a tile; in main memory if it is more than `ON_DEVICE`.
 
     Args:
-        score: gives the scores (K, h, w) of a tile from its rows and columns, fp32; they are changed in place.
+        score: gives the scores (..., K, h, w) of a tile from its rows and columns, fp32; they are changed in place.
         rows: the tiles along the height, as from `spans`.
         columns: the tiles along the width.
 
     Yields:
-        Rows, columns and scores_Khw of a block; the blocks cover every pixel once.
+        Rows, columns and scores (..., K, h, w) of a block; the blocks cover every pixel once.
     """
     above: deque[Tensor] = deque()
+    width = columns[-1].covered.stop
     for row in rows:
         left = torch.empty(0)
         for column in columns:
-            part_Khw = score(row.covered, column.covered)
-            part_Khw *= (row.weights[:, None] * column.weights).to(part_Khw.device)
+            part = score(row.covered, column.covered)
+            part *= (row.weights[:, None] * column.weights).to(part.device)
             if left.numel():
-                part_Khw[..., : left.shape[-1]] += left
-            block_Khw, left = part_Khw[..., : column.finished], part_Khw[..., column.finished :]
+                part[..., : left.shape[-1]] += left
+            block, left = part[..., : column.finished], part[..., column.finished :]
             if row.start:
-                overlap_Khw = above.popleft()
-                block_Khw[:, : overlap_Khw.shape[1]] += overlap_Khw
+                overlap = above.popleft()
+                block[..., : overlap.shape[-2], :] += overlap.to(block.device)
             # A copy, lest the slice keep the whole tile alive.
-            above.append(block_Khw[:, row.finished :].clone())
-            yield row.done, column.done, block_Khw[:, : row.finished]
+            below = block[..., row.finished :, :].clone()
+            band = below.nbytes // max(1, below.shape[-1]) * width
+            above.append(below.cpu() if band > ON_DEVICE else below)
+            yield row.done, column.done, block[..., : row.finished, :]
