@@ -242,7 +242,9 @@ def test_recipes_are_listed_with_their_first_line(capsys: Captured, tmp_path: Pa
     assert all("#" not in line and len(line.split()) > 3 for line in lines)
     assert isinstance(recipes["camvid-cpu"]["schedule"]["steps"], int)
     assert lines[len(recipes)].split()[0] == str(found["published_count"]) == str(len(published))
-    assert [line.split()[0] for line in lines[len(recipes) + 1 :]] == [run["recipe"] for run in published]
+    lines = lines[len(recipes) + 1 :]
+    assert [line.split()[0] for line in lines[: len(published)]] == [run["recipe"] for run in published]
+    assert [line.split()[0] for line in lines[len(published) + 1 :]] == [row["recipe"] for row in found["headlines"]]
 
 
 def test_recipes_of_published_runs_are_found_by_the_beginning_of_their_name(capsys: Captured, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
 
 from semiseg.errors import ConfigError
-from semiseg.published import PublishedCurve, published_curve, published_runs
+from semiseg.published import PublishedCurve, headlines, published_curve, published_runs
 
 CURVE = PublishedCurve(run="x", values={"teacher": (0.5, 0.7, 0.6), "student": (0.4, 0.6, 0.6)})
 
@@ -66,3 +67,20 @@ def test_the_shipped_curves_are_the_published_ones(published_reference: Path) ->
         ]
         teacher = [float(value) for _, value in expected[name] if value]
         assert [round(100 * value, 2) for value in curve.values.get("teacher", ())] == teacher
+
+
+SYSTEMS = {"UniMatch V1": "unimatch_v1", "AllSpark": "allspark", "SemiVL": "semivl"}
+
+
+def test_the_headlines_are_those_of_the_papers(published_reference: Path) -> None:
+    """The facts are two tables with a row for each system; ResNet-50 of UniMatch V1 stands in its own paper alone."""
+    expected: dict[str, list[str]] = {system: [] for system in SYSTEMS.values()}
+    for line in (published_reference / "SYSTEMS.md").read_text().splitlines():
+        for name, system in SYSTEMS.items():
+            if line.startswith(f"| {name} "):
+                expected[system] += re.findall(r"\d+\.\d+", line)
+    for system, figures in expected.items():
+        found = [row.miou for row in headlines() if row.system == system and row.encoder != "resnet50"]
+        assert [f"{100 * miou:.1f}" for miou in found] == figures
+    keys = {(row.system, row.dataset, row.split, row.encoder) for row in headlines()}
+    assert len(keys) == len(headlines()) == 53

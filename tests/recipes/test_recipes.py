@@ -14,7 +14,14 @@ from semiseg.errors import ConfigError
 from semiseg.methods import find_method
 from semiseg.models.encoders import ENCODERS
 from semiseg.published import published_curve, published_runs
-from semiseg.recipes import is_recipe, load_recipe, matching, published_recipes, shipped_recipes
+from semiseg.recipes import (
+    headline_recipes,
+    is_recipe,
+    load_recipe,
+    matching,
+    published_recipes,
+    shipped_recipes,
+)
 
 TABLES = [f"table{number:02}" for number in range(1, 15)] + ["zfigure5", "zfigure6"]
 
@@ -139,6 +146,13 @@ def test_every_run_has_a_recipe_of_its_own(published_reference: Path) -> None:
     recipes = [published_runs()[row["run"]].recipe for row in rows]
     assert len(rows) == len(set(recipes)) == 288 + 24
     assert None not in recipes
+
+
+def test_the_recipe_of_a_headline_trains_its_system_on_its_split() -> None:
+    for name, row in headline_recipes().items():
+        composed = config(name)
+        found = (composed.method, composed.data.spec, composed.data.split, composed.model.encoder)
+        assert found == (row.system, row.dataset, row.split, row.encoder)
 
 
 def test_the_labeled_list_is_repeated_to_the_published_lengths() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from semiseg.errors import ConfigError, closest
 def recipes_verb(words: list[str]) -> None:
     """List the recipes, or print one."""
     from semiseg.config import make_config, to_dict
-    from semiseg.recipes import is_recipe, load_recipe, matching, published_recipes, shipped_recipes
+    from semiseg.recipes import (
+        headline_recipes,
+        is_recipe,
+        load_recipe,
+        matching,
+        published_recipes,
+        shipped_recipes,
+    )
 
     parser = Parser("recipes", "List the recipes, or print one.")
     parser.add_argument(
@@ -28,21 +36,26 @@ def recipes_verb(words: list[str]) -> None:
         print(path.read_text(encoding="utf-8") if path.is_file() else yaml.safe_dump(settings, sort_keys=False), end="")
         write_json(options.json, {"recipes": {options.name: to_dict(make_config(settings, where=options.name))}})
         return
-    found = matching(options.name or "", [*shipped, *published])
+    names = [*shipped, *published, *headline_recipes()]
+    found = matching(options.name or "", names)
     if not found:
-        near = closest(options.name, [*shipped, *published])
+        near = closest(options.name, names)
         raise ConfigError(f"no recipe begins with {options.name!r}{near}", remedy="see `semiseg recipes`")
     for line in _listing(found):
         print(line)
     configs = {name: to_dict(make_config(load_recipe(name), where=name)) for name in found if name in shipped}
     runs = [_facts(name) for name in found if name in published]
-    write_json(options.json, {"recipes": configs, "published": runs, "published_count": len(runs)})
+    figures = [asdict(figure) for name, figure in headline_recipes().items() if name in found]
+    write_json(
+        options.json,
+        {"recipes": configs, "published": runs, "published_count": len(runs), "headlines": figures},
+    )
 
 
 def _listing(names: list[str]) -> list[str]:
     """Return a line for each recipe: what it is for, or what its published run reached."""
     from semiseg.data.spec import SCORE_NAMES
-    from semiseg.recipes import published_recipes, shipped_recipes
+    from semiseg.recipes import headline_recipes, published_recipes, shipped_recipes
 
     shipped, width = shipped_recipes(), max(len(name) for name in names)
     lines = [
@@ -59,6 +72,10 @@ def _listing(names: list[str]) -> list[str]:
         f"{run['table']}"
         for run in runs
     ]
+    figures = [figure for name, figure in headline_recipes().items() if name in names]
+    if figures:
+        lines.append(f"{len(figures)} recipes that repeat a figure of the main tables of other systems:")
+    lines += [f"{figure.recipe:{width}}  {figure.miou:7.2%} mIoU  arXiv {figure.source}" for figure in figures]
     return lines
 
 

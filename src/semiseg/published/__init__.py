@@ -1,6 +1,7 @@
 """The published runs of UniMatch V2 and its baselines: the recipe that repeats each, how good it was, and its curve.
 
-The figures are read from the logs that were published with the code (commit f6afb4d of LiheYoung/UniMatch-V2).
+The figures are read from the logs that were published with the code (commit f6afb4d of LiheYoung/UniMatch-V2). Of the
+systems that it is compared with there are the figures of the papers' main tables.
 """
 
 from __future__ import annotations
@@ -69,6 +70,46 @@ class PublishedCurve:
         whole = int(epoch)
         part = epoch - whole
         return values[whole - 1] if not part else (1 - part) * values[whole - 1] + part * values[whole]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A figure of a main table of UniMatch V1, AllSpark or SemiVL.
+
+    Attributes:
+        system: our name of the method.
+        dataset: as in `data.spec`.
+        split: as in `data.split`.
+        encoder: our name of the encoder.
+        miou: the published figure, 0 to 1.
+        source: the arXiv number of the paper whose table it is in.
+        recipe: the recipe that repeats it; None where the package has none yet.
+    """
+
+    system: str
+    dataset: str
+    split: str
+    encoder: str
+    miou: float
+    source: str
+    recipe: str | None
+
+
+@cache
+def headlines() -> tuple[Headline, ...]:
+    """Return the figures of the main tables of the other systems."""
+    return tuple(
+        Headline(
+            system=row["system"],
+            dataset=row["dataset"],
+            split=row["split"],
+            encoder=row["encoder"],
+            miou=float(row["miou"]) / 100,
+            source=row["source"],
+            recipe=row["recipe"] or None,
+        )
+        for row in _rows("headlines.csv")
+    )
 
 
 @cache

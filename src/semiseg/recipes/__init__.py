@@ -15,7 +15,7 @@ from typing import Any
 
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import ConfigError, closest
-from semiseg.published import published_runs
+from semiseg.published import Headline, headlines, published_runs
 
 _FORM = "DATASET/SPLIT-METHOD-ENCODER, perhaps with -VARIANT"
 
@@ -28,6 +28,11 @@ def shipped_recipes() -> dict[str, Path]:
 def published_recipes() -> dict[str, str]:
     """Return the recipes that repeat a published run, and the name of that run."""
     return {run.recipe: run.name for run in published_runs().values() if run.recipe}
+
+
+def headline_recipes() -> dict[str, Headline]:
+    """Return the recipes that repeat a figure of a main table of another system, and that figure."""
+    return {headline.recipe: headline for headline in headlines() if headline.recipe}
 
 
 def is_recipe(name: str) -> bool:
@@ -56,7 +61,7 @@ def load_recipe(name: str) -> dict[str, Any]:
     if composed is not None:
         return composed
     raise ConfigError(
-        f"no recipe {name!r}{closest(name, [*recipes, *published_recipes()])}",
+        f"no recipe {name!r}{closest(name, [*recipes, *published_recipes(), *headline_recipes()])}",
         expected=f"one of {', '.join(recipes)}, {_FORM}, or a YAML file",
         remedy="see `semiseg recipes`",
     )
