@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.inference import inference_of
 from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
+from semiseg.engine.runlock import hold_run
 from semiseg.engine.schedule import lr_scale
 from semiseg.engine.training import Task, TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
@@ -72,7 +75,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
     """
     run = RunDirectory(Path(config.run.folder) / run_name(config))
     published = published_curve(config.published) if config.published else None
-    with join_processes(config.device) as processes:
+    with join_processes(config.device) as processes, ExitStack() as held:
         division = divide(config, processes)
         dataset = load_dataset(config.data)
         if processes.is_main:
@@ -82,16 +85,25 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         )
         student = share_batch_norm(student, processes)
         _check_crop(config, student)
-        if processes.is_main:
-            plain = to_dict(config)
-            if resume:
-                continue_run(run, plain, FREE_ON_RESUME)
-            else:
-                counts = {name: len(getattr(dataset, name)) for name in ("labeled", "unlabeled", "val")}
-                begin_run(run, plain, counts)
-        processes.wait()
+        notes: list[str] = []
+        processes.by_main(lambda: held.enter_context(_opened(run, config, dataset, resume, notes.append)))
         task = _task(config, run, processes, division, dataset, student.to(processes.device))
-        return TrainedRun(run.path, fit(replace(task, published=published), resume=resume))
+        task = replace(task, published=published, introduction=(*task.introduction, *notes))
+        return TrainedRun(run.path, fit(task, resume=resume))
+
+
+@contextmanager
+def _opened(
+    run: RunDirectory, config: Config, dataset: Dataset, resume: bool, warn: Callable[[str], object]
+) -> Iterator[None]:
+    """Hold the run's directory and begin or continue the run in it."""
+    with hold_run(run, resume=resume, warn=warn):
+        if resume:
+            continue_run(run, to_dict(config), FREE_ON_RESUME)
+        else:
+            counts = {name: len(getattr(dataset, name)) for name in ("labeled", "unlabeled", "val")}
+            begin_run(run, to_dict(config), counts)
+        yield
 
 
 def run_name(config: Config) -> str:
@@ -182,7 +194,7 @@ def _task(
         schedule=config.schedule,
         evaluation=config.evaluation,
         threshold=config.consistency.threshold,
-        workers=loader_workers(config.data.workers, processes.count),
+        workers=loader_workers(config.data.workers, processes.neighbours),
         bf16=inference.bf16,
         directory=run,
         processes=processes,

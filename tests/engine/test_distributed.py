@@ -85,6 +85,24 @@ def test_only_the_first_process_is_the_main_one() -> None:
     assert [Processes(rank, 2, torch.device("cpu")).is_main for rank in range(2)] == [True, False]
 
 
+def run_two(program: str, **environment: str) -> list[subprocess.Popen[str]]:
+    """Start a program in two processes that find each other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    world = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", **environment}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**world, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
 MEMBER = """
 import json
 import torch
@@ -101,16 +119,100 @@ assert not dist.is_initialized()
 
 
 def test_two_processes_add_up_and_leave() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    world = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    members = [
-        subprocess.Popen(
-            [sys.executable, "-c", MEMBER], env={**world, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
+    members = run_two(MEMBER)
     found = [json.loads(member.communicate(timeout=60)[0]) for member in members]
     assert found == [[0, True, [1.0, 10.0], [3.0, 30.0]], [1, False, [2.0, 20.0], [3.0, 30.0]]]
     assert [member.returncode for member in members] == [0, 0]
+
+
+FAILING = """
+import sys, time
+import torch
+import torch.distributed as dist
+from semiseg.engine.distributed import join_processes
+
+with join_processes("cpu") as processes:
+    processes.wait()
+    if processes.is_main:
+        sys.stdin.read()  # does not come to the collective that the other is in
+    pending = dist.all_reduce(torch.ones(1_000_000), async_op=True)
+    raise ZeroDivisionError
+"""
+
+
+def test_who_fails_amid_a_collective_does_not_wait_for_the_others() -> None:
+    main, other = run_two(FAILING)
+    try:
+        assert "ZeroDivisionError" in other.communicate(timeout=60)[1]
+        assert main.poll() is None, "the other one is still where it was"
+    finally:
+        main.kill()
+        main.communicate()
+
+
+HANGING = """
+import os, signal
+import torch
+from semiseg.engine.distributed import join_processes
+
+with join_processes("cpu") as processes:
+    processes.wait()
+    if not processes.is_main:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    processes.sum(torch.ones(1))
+"""
+
+
+def test_who_hangs_is_given_up() -> None:
+    main, other = run_two(HANGING, SEMISEG_TIMEOUT="3")
+    try:
+        assert "Timed out" in main.communicate(timeout=60)[1]
+        assert main.returncode == 1
+    finally:
+        other.kill()
+        other.communicate()
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "ten", "1e3", "1.5"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "SEMISEG_TIMEOUT": text}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="SEMISEG_TIMEOUT"), join_processes("cpu"):
+        pytest.fail("joined")
+
+
+ONE_FOR_ALL = """
+import json
+from semiseg.engine.distributed import join_processes
+from semiseg.errors import FileError, SemisegError
+
+def fail():
+    raise FileError("the disk is full", remedy="free space")
+
+with join_processes("cpu") as processes:
+    done = []
+    processes.by_main(lambda: done.append("did it"))
+    try:
+        processes.by_main(fail)
+    except SemisegError as error:
+        done.append(str(error).splitlines()[0])
+    processes.wait()
+    print(json.dumps(done))
+"""
+
+
+def test_what_the_main_process_does_for_all_fails_for_all() -> None:
+    said = [json.loads(member.communicate(timeout=60)[0]) for member in run_two(ONE_FOR_ALL)]
+    assert said == [["did it", "the disk is full"], ["the main process could not go on"]]
+
+
+@pytest.mark.parametrize(("variables", "neighbours"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({}, 1)])
+def test_processes_know_how_many_share_their_machine(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], neighbours: int
+) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with join_processes("cpu") as processes:
+        assert processes.neighbours == neighbours

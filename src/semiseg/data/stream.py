@@ -189,7 +189,12 @@ def _order(seed: int, epoch: int, purpose: str, count: int, length: int) -> NDAr
 
 
 def loader_workers(wanted: int, processes: int) -> int:
-    """Return the number of loader processes: as wanted, or for -1 the cores left to this process, at most 8."""
+    """Return the number of loader processes: as wanted, or for -1 the cores left to this process, at most 8.
+
+    Args:
+        wanted: 0 or more, or -1.
+        processes: how many train on this machine.
+    """
     if wanted >= 0:
         return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

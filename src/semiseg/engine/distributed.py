@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from semiseg.errors import ConfigError
+from semiseg.errors import ConfigError, RunError
 from semiseg.models import Segmenter
+
+TIMEOUT_VARIABLE, _TIMEOUT = "SEMISEG_TIMEOUT", 600
+"""The environment's word for the seconds that a process waits for the others before it gives them up, and its default:
+longer than the main process takes to write the largest checkpoint to a slow disk."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,13 @@ class Processes:
         rank: number of this process, from 0.
         count: how many there are.
         device: where this process computes.
+        neighbours: how many of them share this machine, this one included.
     """
 
     rank: int
     count: int
     device: torch.device
+    neighbours: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -47,6 +54,25 @@ class Processes:
         """Wait until all processes are here."""
         if self.count > 1:
             dist.barrier()
+
+    def by_main(self, work: Callable[[], object]) -> None:
+        """Let the main process do what one process does for all; the others wait, and hear of it if it fails.
+
+        Raises:
+            Exception: in the main process what `work` raises.
+            RunError: in the others, if it raises anything.
+        """
+        failure = None
+        if self.is_main:
+            try:
+                work()
+            except Exception as error:
+                failure = error
+        failed = self.sum(torch.tensor(float(failure is not None), device=self.device))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise RunError("the main process could not go on", remedy="see its message")
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -80,11 +106,14 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one; leave them at the end.
 
+    Who fails leaves without farewell, so that the others notice at once; who hangs is given up after ten minutes, or
+    the seconds that the environment's `SEMISEG_TIMEOUT` names.
+
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`; with several processes, each takes the GPU of its local rank.
 
     Raises:
-        ConfigError: no such device here, or one GPU named for several processes.
+        ConfigError: no such device here, one GPU named for several processes, or a timeout that is no number.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if count > 1 and ":" in device:
@@ -95,12 +124,27 @@ def join_processes(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if count > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_timeout())
     try:
-        yield Processes(rank, count, chosen)
-    finally:
-        if count > 1:
-            dist.destroy_process_group()
+        yield Processes(rank, count, chosen, neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", count)))
+    except BaseException:
+        if dist.group.WORLD is not None:  # an orderly farewell would wait for what the others may never join
+            dist.group.WORLD.abort()
+        raise
+    if count > 1:
+        dist.destroy_process_group()
+
+
+def _timeout() -> timedelta:
+    text = os.environ.get(TIMEOUT_VARIABLE, str(_TIMEOUT))
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise ConfigError(
+            f"no number of seconds: {text!r}",
+            where=f"the environment's {TIMEOUT_VARIABLE}",
+            expected="1 to 999999",
+            remedy="correct it",
+        )
+    return timedelta(seconds=int(text))
 
 
 def share_batch_norm(model: Segmenter, processes: Processes) -> Segmenter:

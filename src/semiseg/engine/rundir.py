@@ -36,6 +36,11 @@ class RunDirectory:
         return self.path / "environment.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here; its text says which one does, or did last."""
+        return self.path / ".lock"
+
+    @property
     def log(self) -> Path:
         """What was said, with times."""
         return self.path / "train.log"
@@ -66,6 +71,30 @@ class RunDirectory:
         return self.path / "model"
 
 
+def refuse_place(directory: RunDirectory, *, resume: bool) -> None:
+    """Refuse to continue where there is no run, and to begin where there is anything.
+
+    A directory with a lock and no configuration is as good as none: a process was killed that was about to begin.
+
+    Raises:
+        RunError: says which of them.
+    """
+    if resume and not directory.config.is_file():
+        raise RunError("no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name")
+    if not resume and directory.path.exists() and not _is_bare(directory):
+        raise RunError(
+            "the run directory is not empty",
+            where=directory.path,
+            remedy="continue that run with --resume, or choose another name with --run.name NAME",
+        )
+
+
+def _is_bare(directory: RunDirectory) -> bool:
+    if not directory.path.is_dir():
+        return False
+    return not any(directory.path.iterdir()) or (directory.lock.exists() and not directory.config.exists())
+
+
 def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, int]) -> None:
     """Create the directory and write the configuration and the environment.
 
@@ -78,12 +107,7 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
         RunError: the directory is not empty, or its path is not UTF-8; nothing in it is touched.
     """
     _refuse_bytes(directory.path)
-    if directory.path.exists() and not (directory.path.is_dir() and not any(directory.path.iterdir())):
-        raise RunError(
-            "the run directory is not empty",
-            where=directory.path,
-            remedy="continue that run with --resume, or choose another name with --run.name NAME",
-        )
+    refuse_place(directory, resume=False)
     write_text(directory.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
     write_text(directory.config, yaml.safe_dump(config, sort_keys=False))
 
@@ -111,8 +135,7 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
     Raises:
         RunError: there is no run here, or other keys differ; nothing is touched.
     """
-    if not directory.config.is_file():
-        raise RunError("no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name")
+    refuse_place(directory, resume=True)
     before = flatten(_read(directory.config))
     now = flatten(config)
     differing = [key for key in sorted(before | now) if key not in free and before.get(key) != now.get(key)]
