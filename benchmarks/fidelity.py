@@ -19,7 +19,7 @@ import math
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -160,6 +160,56 @@ def rule(name: str, shape: tuple[int, ...], gain: float = 0.9) -> Tensor:
     else:
         values = 0.1 * values
     return torch.from_numpy(values.astype(np.float32))
+
+
+def apart(tensor: Tensor, golden: Mapping[str, Any]) -> float:
+    """Return how far a tensor is from recorded figures, relative to its RMS: of the mean, the norm or single values.
+
+    Args:
+        tensor: ours.
+        golden: `mean` and `norm` of the published one, and some `values`, evenly spaced in the flattened tensor.
+    """
+    flat = tensor.double().flatten()
+    spaced = np.linspace(0, len(flat) - 1, len(golden["values"])).astype(int)
+    scale = golden["norm"] / len(flat) ** 0.5
+    values = np.abs(flat[spaced].numpy() - golden["values"]).max() / scale
+    mean, norm = abs(float(flat.mean()) - golden["mean"]) / scale, abs(float(flat.norm()) / golden["norm"] - 1)
+    return float(max(values, mean, norm))
+
+
+ALLSPARK = {
+    **{f"decoder.project.{level}": f"decoder.decoder.linear_c{level + 1}.proj" for level in range(4)},
+    "decoder.mix": "decoder.decoder.linear_fuse.conv",
+    "decoder.norm": "decoder.decoder.linear_fuse.bn",
+    "decoder.classifier": "decoder.decoder.linear_pred",
+    "neck.enter": "decoder.allspark.map_in.0",
+    "neck.norm": "decoder.allspark.attn_norm",
+    "neck.leave_norm": "decoder.allspark.encoder_norm",
+    "neck.leave": "decoder.allspark.map_out.0",
+    **{
+        f"neck.{ours}.{part}": f"decoder.allspark.attn.{part if part == 'out' else part[0]}_{published}"
+        for ours, published in (("own", "u"), ("cross", "l2u"))
+        for part in ("query", "key", "value", "out")
+    },
+}
+"""The modules of AllSpark's neck and decoder, and their names in its public implementation (commit 9da63e2)."""
+
+
+@torch.no_grad()
+def rule_allspark(model: nn.Module, prefix: str = "") -> None:
+    """Fill the neck and the decoder of AllSpark by the rule, and switch their dropout off, as it was for the figures.
+
+    Args:
+        model: a segmenter, or one of the two.
+        prefix: what stands before its names in a segmenter, for example "neck.".
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.p = 0.0
+        if published := ALLSPARK.get(prefix + name):
+            for entry, tensor in module.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.copy_(rule(f"{published}.{entry}", tuple(tensor.shape), gain=1.4))
 
 
 def ruled_student(spec: DatasetSpec = SPEC) -> Segmenter:

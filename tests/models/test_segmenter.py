@@ -23,6 +23,7 @@ CONFIGS = {
         family: ModelConfig(encoder=f"small_{family}", weights="random")
         for family in ("dinov2_reg", "dinov3", "clip", "sam", "beit", "mit", "resnet", "convnext", "swin")
     },
+    "segformer": ModelConfig(encoder="small_mit", weights="random", decoder="segformer", features=24),
 }
 NANO = CONFIGS["vit_nano"]
 

@@ -23,9 +23,10 @@ class ModelConfig:
     ours, for training from scratch), `vit_nano` (for tests); or `timm/NAME` for any plain ViT of timm, or pyramid with
     strides 4, 8, 16 and 32."""
     neck: str | None = None
-    """What stands between encoder and decoder and has weights of its own. Default: nothing."""
+    """What stands between encoder and decoder and has weights of its own: `allspark` (the attention of the method of
+    that name). Default: nothing."""
     decoder: str = "dpt"
-    """The decoder: `dpt` (UniMatch V2) or `deeplabv3plus` (UniMatch V1)."""
+    """The decoder: `dpt` (UniMatch V2), `deeplabv3plus` (UniMatch V1) or `segformer` (AllSpark; 768 features)."""
     weights: str = "hub"
     """Where the encoder's weights come from: `hub` (downloaded by timm), `meta` (DINOv2 from Meta's own server, checked
     by its hash), `random`, or a file in Meta's or timm's layout (`.pth`, `.pt`, `.safetensors`). Our own small encoders

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def resize_bilinear(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize with corners aligned; the input itself if it has the size already."""
+def resize_bilinear(x_BCHW: Tensor, size: tuple[int, int], *, align_corners: bool = True) -> Tensor:
+    """Resize; the input itself if it has the size already."""
     if x_BCHW.shape[2:] == size:
         return x_BCHW
-    return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=align_corners)
 
 
 def conv3x3(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:

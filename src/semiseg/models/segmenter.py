@@ -90,7 +90,7 @@ class Segmenter(nn.Module):
         logits = self.decoder(levels, at_features)
         # In float32 before it is enlarged: the loss needs float32 anyway, and interpolated bfloat16 would have steps.
         height, width = images_BTCHW.shape[-2:]
-        return resize_bilinear(logits.float(), (height, width))
+        return resize_bilinear(logits.float(), (height, width), align_corners=self.decoder.align_corners)
 
     def encode(self, images_BTCHW: Tensor) -> list[Tensor]:
         """Encode all frames in one pass and fuse them: the frame itself, or |A - B| at each of the four levels."""

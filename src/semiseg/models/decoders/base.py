@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -18,9 +19,11 @@ class Decoder(nn.Module):
 
     Attributes:
         features: F, the channels just before the classifier.
+        align_corners: whether corners stay corners when the segmenter enlarges the logits, as published.
     """
 
     features: int
+    align_corners: ClassVar[bool] = True
 
     def forward(self, levels_BDHW: Sequence[Tensor], at_features: FeatureHook | None = None) -> Tensor:
         """Decode four levels.

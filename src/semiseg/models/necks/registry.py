@@ -7,9 +7,12 @@ from collections.abc import Callable
 from semiseg.errors import ModelError, closest
 from semiseg.models.config import ModelConfig
 from semiseg.models.encoders import Encoder
+from semiseg.models.necks.allspark import build_allspark
 from semiseg.models.necks.base import Neck
 
-NECKS: dict[str, Callable[[Encoder, ModelConfig], Neck]] = {}
+NECKS: dict[str, Callable[[Encoder, ModelConfig], Neck]] = {
+    "allspark": build_allspark,
+}
 """What builds each neck from the encoder and the configuration; closed."""
 
 
