@@ -29,6 +29,7 @@ def test_class_names_alone_are_enough(tmp_path: Path) -> None:
     assert spec.num_classes == 3
     assert (spec.ignore_value, spec.protocol, spec.lists) == (255, "original", {})
     assert (spec.frames, spec.masks, spec.mask_values) == (("images",), "masks", None)
+    assert spec.definitions == (("soil",), ("wheat",), ("maize",))
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -42,6 +43,7 @@ lists: {labeled: a.txt, unlabeled: b.txt, val: c.txt}
 frames: [./photos/, later]
 masks: drawn/by hand
 mask_values: {0: 0, 7: 2, 128: 1}
+concepts: {'on': [road, motorway]}
 """
     spec = read_spec(write(tmp_path, text))
     assert spec.name == "Roads"
@@ -51,6 +53,7 @@ mask_values: {0: 0, 7: 2, 128: 1}
     assert spec.lists == {"labeled": "a.txt", "unlabeled": "b.txt", "val": "c.txt"}
     assert (spec.frames, spec.masks) == (("photos", "later"), "drawn/by hand")
     assert spec.mask_values == {0: 0, 7: 2, 128: 1}
+    assert spec.definitions == (("no",), ("road", "motorway"), ("2",))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,12 @@ mask_values: {0: 0, 7: 2, 128: 1}
         ("classes: [a, b]\nlists: all.txt", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {train: a.txt}", "lists is not a mapping of labeled, unlabeled, val"),
         ("classes: [a, b]\nlists: {val: [a.txt]}", "lists is not a mapping of labeled, unlabeled, val"),
+        ("classes: [car, b]\nconcepts: {cat: [van]}", "concepts of 'cat', which is no class; did you mean 'car'"),
+        ("classes: [a, b]\nconcepts: {a: van}", "concepts does not describe classes"),
+        ("classes: [a, b]\nconcepts: {a: []}", "concepts does not describe classes"),
+        ("classes: [a, b]\nconcepts: {a: [van, van]}", "concepts does not describe classes"),
+        ("classes: [a, b]\nconcepts: {a: [van, ' ']}", "concepts does not describe classes"),
+        ("classes: [a, b]\nconcepts: [van, cat]", "concepts does not describe classes"),
         ("classes: [a, b]\nframes: [../photos]", "frames is '../photos'"),
         ("classes: [a, b]\nframes: photos", "frames is 'photos'"),
         ("classes: [a, b]\nframes: []", "frames is []"),
@@ -128,6 +137,13 @@ def test_classes_are_those_of_the_published_masks(name: str, count: int, protoco
     spec = read_spec(shipped_specs()[name])
     assert (spec.num_classes, spec.protocol) == (count, protocol)
     assert {index: spec.classes[index] for index in known} == known
+
+
+@pytest.mark.parametrize(("name", "count", "most"), [("pascal", 98, 45), ("cityscapes", 54, 7), ("coco", 81, 1)])
+def test_class_definitions_are_as_many_as_published(name: str, count: int, most: int) -> None:
+    """SemiVL's files of text embeddings have so many rows."""
+    sizes = [len(concepts) for concepts in read_spec(shipped_specs()[name]).definitions]
+    assert (sum(sizes), max(sizes)) == (count, most)
 
 
 @pytest.mark.parametrize("name", ["levir", "whu"])

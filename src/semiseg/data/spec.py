@@ -38,6 +38,8 @@ class DatasetSpec:
         masks: folder of their masks below the root; a mask has its image's name and place, but for the suffix.
         mask_values: the class id, or `ignore_value`, that each value in a mask's file stands for, where the file does
             not hold ids itself (LEVIR-CD: 0 and 255); other values are faults.
+        concepts: what a class may look like, in a few words each, by class; for methods that ask a model of images and
+            texts. A class that is not in it is described by its name.
     """
 
     name: str
@@ -49,6 +51,12 @@ class DatasetSpec:
     frames: tuple[str, ...] = ("images",)
     masks: str = "masks"
     mask_values: dict[int, int] | None = None
+    concepts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def definitions(self) -> tuple[tuple[str, ...], ...]:
+        """The concepts of each class, one or more."""
+        return tuple(self.concepts.get(name, (name,)) for name in self.classes)
 
     @property
     def num_classes(self) -> int:
@@ -159,6 +167,7 @@ def read_spec(path: Path) -> DatasetSpec:
         frames=_read_frames(content.get("frames", ["images"]), path),
         masks=_read_folder(content.get("masks", "masks"), "masks", path),
         mask_values=_read_mask_values(content.get("mask_values"), {*range(len(classes)), ignore}, path),
+        concepts=_read_concepts(content.get("concepts", {}), classes, path),
     )
 
 
@@ -228,6 +237,31 @@ def _read_mask_values(value: Any, ids: set[int], path: Path) -> dict[int, int] |
             remedy="correct it, or leave it out if the masks hold class ids",
         )
     return found
+
+
+def _read_concepts(value: Any, classes: list[str], path: Path) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict) or not all(
+        isinstance(words, list) and _are_texts(words) for words in value.values()
+    ):
+        raise DataError(
+            "concepts does not describe classes",
+            where=path,
+            expected="a mapping from classes to lists of words, for example `car: [car, van]`",
+            remedy="correct it, or leave it out if the names of the classes say enough",
+        )
+    for name in value:
+        if name not in classes:
+            raise DataError(
+                f"concepts of {name!r}, which is no class{closest(str(name), classes)}",
+                where=path,
+                remedy="correct the name of the class",
+            )
+    return {name: tuple(words) for name, words in value.items()}
+
+
+def _are_texts(words: list[Any]) -> bool:
+    texts = {word for word in words if isinstance(word, str) and word.strip()}
+    return 0 < len(texts) == len(words)
 
 
 def shipped_specs() -> dict[str, Path]:
