@@ -10,17 +10,30 @@ import pytest
 
 from semiseg.models.encoders import ENCODERS, Encoder, EncoderSpec
 from semiseg.models.encoders.beit import BEiT
+from semiseg.models.encoders.clip import CLIP, DetailedCLIP
 from semiseg.models.encoders.plain import SAM, TimmEncoder
 from semiseg.models.encoders.pyramids import MiT, Pyramid
 
 TAKEN = (0, 1, 2, 3)
 SIZES: dict[str, Any] = {"embed_dim": 32, "depth": 4, "num_heads": 2}
+
+
+def clip_with_texts(pretrained: bool) -> CLIP:
+    return CLIP("vit_base_patch16_clip_quickgelu_224.openai", (0, 2), "ViT-B-16", pretrained, channels=24, **SIZES)
+
+
+def clip_with_resnet(pretrained: bool) -> DetailedCLIP:
+    return DetailedCLIP(clip_with_texts(pretrained), "test_resnet.r160_in1k", pretrained)
+
+
 SMALL: dict[str, Callable[[bool], Encoder]] = {
     "small_dinov2_reg": partial(
         TimmEncoder, "vit_small_patch14_reg4_dinov2.lvd142m", taken=TAKEN, init_values=1.0, img_size=70, **SIZES
     ),
     "small_dinov3": partial(TimmEncoder, "vit_small_patch16_dinov3.lvd1689m", taken=TAKEN, init_values=1.0, **SIZES),
     "small_clip": partial(TimmEncoder, "vit_base_patch16_clip_quickgelu_224.openai", taken=TAKEN, **SIZES),
+    "small_clip_text": clip_with_texts,
+    "small_clip_text_resnet": clip_with_resnet,
     "small_sam": partial(
         SAM, "samvit_base_patch16.sa1b", taken=TAKEN, img_size=80, global_attn_indexes=(1, 3), **SIZES
     ),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from semiseg.models.positions import resize_positions
+from semiseg.models.positions import resize_grid, resize_positions
 
 
 def test_the_native_grid_is_returned_as_it_is() -> None:
@@ -38,3 +38,12 @@ def test_gradients_flow_to_the_native_embeddings() -> None:
     resize_positions(positions, (50, 50)).sum().backward()
     assert positions.grad is not None
     assert positions.grad.any()
+
+
+def test_a_grid_is_resized_to_the_exact_size() -> None:
+    """Unlike DINOv2's rule, the samples lie evenly: opposite ends of a symmetric ramp stay opposite."""
+    ramp = torch.linspace(-1, 1, 14).view(14, 1, 1).expand(14, 14, 1).reshape(1, -1, 1)
+    assert resize_grid(ramp, (14, 14)) is ramp
+    resized = resize_grid(ramp, (32, 9)).view(32, 9)
+    torch.testing.assert_close(resized, -resized.flip(0))
+    assert resize_positions(ramp, (32, 9)).view(32, 9)[:, 0].sum().abs() > 0.1

@@ -21,9 +21,11 @@ CONFIGS = {
     "timm": ModelConfig(encoder="timm/vit_tiny_patch16_224", weights="random", features=16),
     **{
         family: ModelConfig(encoder=f"small_{family}", weights="random")
-        for family in ("dinov2_reg", "dinov3", "clip", "sam", "beit", "mit", "resnet", "convnext", "swin")
+        for family in ("dinov2_reg", "dinov3", "clip", "clip_text", "sam", "beit", "mit", "resnet", "convnext", "swin")
     },
     "segformer": ModelConfig(encoder="small_mit", weights="random", decoder="segformer", features=24),
+    "semivl": ModelConfig(encoder="small_clip_text", decoder="semivl", weights="random"),
+    "semivl_resnet": ModelConfig(encoder="small_clip_text_resnet", decoder="semivl", weights="random"),
 }
 NANO = CONFIGS["vit_nano"]
 
@@ -140,7 +142,8 @@ def test_a_hook_changes_the_levels_and_may_enlarge_the_batch() -> None:
 @pytest.mark.usefixtures("small_encoders")
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_hook_before_the_classifier_sees_the_features_of_every_decoder(decoder: str) -> None:
-    model = build_segmenter(replace(CONFIGS["resnet"], decoder=decoder), CLASSES).eval()
+    family = "semivl" if decoder == "semivl" else "resnet"  # the one compares with texts, others take any encoder
+    model = build_segmenter(replace(CONFIGS[family], decoder=decoder), CLASSES).eval()
     seen: list[Tensor] = []
 
     def twice(features_BFHW: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""DINOv2's rule for position embeddings off the native size."""
+"""Rules for position embeddings off the native size."""
 
 from __future__ import annotations
 
@@ -29,4 +29,24 @@ def resize_positions(positions_1ND: Tensor, grid: tuple[int, int]) -> Tensor:
     square_1DNN = positions_1ND.unflatten(1, (native, native)).permute(0, 3, 1, 2)
     scale = tuple((n + 0.1) / native for n in grid)
     resized_1DHW = F.interpolate(square_1DNN.float(), scale_factor=scale, mode="bicubic")
+    return resized_1DHW.flatten(2).transpose(1, 2).to(positions_1ND.dtype)
+
+
+def resize_grid(positions_1ND: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Resize a square grid of position embeddings to another grid: bicubic, to the exact size, without antialias.
+
+    The rule that MaskCLIP and SemiVL published for CLIP; timm's, with antialias, weighs even enlarged grids otherwise.
+
+    Args:
+        positions_1ND: the native embeddings without the class token, N a square number.
+        grid: rows and columns of tokens wanted.
+
+    Returns:
+        (1, rows * columns, D), the input itself at the native grid.
+    """
+    native = math.isqrt(positions_1ND.shape[1])
+    if grid == (native, native):
+        return positions_1ND
+    square_1DNN = positions_1ND.unflatten(1, (native, native)).permute(0, 3, 1, 2)
+    resized_1DHW = F.interpolate(square_1DNN.float(), size=grid, mode="bicubic")
     return resized_1DHW.flatten(2).transpose(1, 2).to(positions_1ND.dtype)

@@ -10,12 +10,14 @@ from semiseg.models.decoders.base import Decoder
 from semiseg.models.decoders.deeplabv3plus import build_deeplabv3plus
 from semiseg.models.decoders.dpt import build_dpt
 from semiseg.models.decoders.segformer import build_segformer
+from semiseg.models.decoders.semivl import build_language_guided
 from semiseg.models.encoders import Encoder
 
 DECODERS: dict[str, Callable[[Encoder, ModelConfig, int], Decoder]] = {
     "dpt": build_dpt,
     "deeplabv3plus": build_deeplabv3plus,
     "segformer": build_segformer,
+    "semivl": build_language_guided,
 }
 """What builds each decoder from the encoder, the configuration and the number of classes K; closed."""
 

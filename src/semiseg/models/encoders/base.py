@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         strides: pixels between the features of each level. A plain ViT has one stride and one width.
         mean: per-channel mean of the images it was trained on, on a scale of 0 to 1.
         std: the standard deviation to the mean.
+        texts: open_clip's name of the model whose texts the last level can be compared with; None: there is none.
     """
 
     patch: int
@@ -38,6 +39,7 @@ class Encoder(nn.Module):
     strides: Four
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    texts: str | None = None
 
     @property
     def width(self) -> int:
@@ -78,7 +80,7 @@ def alike(number: int) -> Four:
 
 
 def create_timm(name: str, pretrained: bool, **options: Any) -> Any:
-    """Build timm's encoder `name` without a classifier.
+    """Build timm's encoder `name`, without a classifier unless `num_classes` is among the options.
 
     Raises:
         NotPlainError: it does not know the options of a plain ViT.
@@ -86,7 +88,7 @@ def create_timm(name: str, pretrained: bool, **options: Any) -> Any:
     """
     try:
         with asking_the_hub(name) if pretrained else nullcontext():
-            return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+            return timm.create_model(name, pretrained=pretrained, **{"num_classes": 0, **options})
     except TypeError as error:
         raise not_plain(name) from error
 

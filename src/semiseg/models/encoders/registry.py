@@ -13,6 +13,7 @@ from semiseg.download import RemoteFile, download
 from semiseg.errors import ModelError, closest
 from semiseg.models.encoders.base import Encoder, Four, NotPlainError
 from semiseg.models.encoders.beit import BEiT
+from semiseg.models.encoders.clip import CLIP, DetailedCLIP
 from semiseg.models.encoders.licenses import LICENSES
 from semiseg.models.encoders.meta import meta_file
 from semiseg.models.encoders.plain import SAM, DINOv2, SmallViT, TimmEncoder
@@ -52,6 +53,10 @@ numbers of parameters are published, and these sizes give each of them to its la
 with 150 classes; MiT-B5 and ResNet-152 with the sizes of `large`, whose levels need no resizing there."""
 
 
+_CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
+"""OpenAI trained CLIP with a quick approximation of GELU, which timm has under a name of its own."""
+
+
 def _sized(size: str, build: Callable[[bool], Encoder], license: str | None = None) -> EncoderSpec:
     features, level_widths = DECODERS[size]
     return EncoderSpec(build=build, features=features, level_widths=level_widths, license=license)
@@ -80,6 +85,15 @@ def _sam(size: str) -> EncoderSpec:
     return _sized(size, partial(SAM, f"samvit_{size}_patch16.sa1b", taken=LEVELS[size]))
 
 
+def _clip_with_texts(pretrained: bool) -> CLIP:
+    return CLIP(_CLIP, (0, 4), "ViT-B-16-quickgelu", pretrained)
+
+
+def _clip_with_resnet(pretrained: bool) -> DetailedCLIP:
+    # v1c: the deep stem of 32-32-64 channels, as published for Cityscapes.
+    return DetailedCLIP(_clip_with_texts(pretrained), "resnet101c.gluon_in1k", pretrained)
+
+
 def _small(width: int, depth: int, heads: int, features: int, level_widths: Four) -> EncoderSpec:
     def build(_: bool) -> Encoder:
         return SmallViT(width, depth, heads)
@@ -93,8 +107,9 @@ ENCODERS: dict[str, EncoderSpec] = {
     **{f"dinov3_{size}": _dinov3(size) for size in ("small", "base", "large")},
     **{f"beit_{size}": _beit(size) for size in ("base", "large")},
     **{f"sam_{size}": _sam(size) for size in ("base", "large")},
-    # OpenAI trained CLIP with a quick approximation of GELU, which timm has under a name of its own.
-    "clip_base": _sized("base", partial(TimmEncoder, "vit_base_patch16_clip_quickgelu_224.openai")),
+    "clip_base": _sized("base", partial(TimmEncoder, _CLIP)),
+    "clip_base_text": _sized("base", _clip_with_texts),
+    "clip_base_text_resnet": _sized("base", _clip_with_resnet),
     **{f"mit_b{size}": _sized("large", partial(MiT, f"mit_b{size}"), "segformer") for size in range(6)},
     # Of timm's ResNets with 152 layers only the one with the deep 64-64-128 stem has the published 58.3 M parameters.
     "resnet152": _sized("large", partial(Pyramid, "resnet152s.gluon_in1k")),
