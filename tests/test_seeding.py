@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semiseg.seeding import rng, torch_rng
+from semiseg.seeding import counted, rng, torch_rng
 
 KEYS = st.tuples(
     st.integers(0, 2**63),
@@ -57,3 +57,20 @@ def test_the_numbers_stay_those_of_earlier_versions() -> None:
     # A change here changes every run: a resumed run would no longer continue as it began.
     assert rng(0, "geometry of labeled", 3, 14).integers(0, 1000, 5).tolist() == [282, 356, 387, 276, 855]
     assert torch.randint(0, 1000, (5,), generator=torch_rng(0, "dropout", 3)).tolist() == [231, 888, 136, 250, 283]
+
+
+def test_global_generators_are_lent_to_a_purpose_and_come_back() -> None:
+    state = torch.get_rng_state()
+    with counted(0, "x", 3):
+        first = torch.rand(4)
+    torch.rand(3)
+    with counted(0, "x", 3):
+        again = torch.rand(4)
+    with counted(0, "x", 4):
+        other = torch.rand(4)
+    torch.set_rng_state(state)
+    with counted(0, "x", 3):
+        pass
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -7,6 +7,8 @@ number of processes.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -32,3 +34,26 @@ def torch_rng(seed: int, purpose: str, *counters: int) -> torch.Generator:
     """Return the CPU torch generator of one purpose; arguments as in `rng`."""
     state = int(_key(seed, purpose, counters).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state & (2**63 - 1))
+
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def counted(seed: int, purpose: str, *counters: int, device: torch.device = CPU) -> Iterator[None]:
+    """Let torch's global generators, which initialisers and layers draw from, be those of one purpose for a while.
+
+    Args:
+        seed: as in `rng`.
+        purpose: as in `rng`.
+        *counters: as in `rng`.
+        device: where is drawn beside the CPU. A GPU's generator draws other numbers than the CPU's.
+    """
+    generator = torch_rng(seed, purpose, *counters)
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.set_rng_state(generator.get_state())
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(generator.initial_seed())
+        yield

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +10,11 @@ from torch import Tensor, nn
 from semiseg.errors import ModelError
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders import Decoder, FeatureHook, LevelHook, build_decoder
+from semiseg.models.draws import draws_of
 from semiseg.models.encoders import Encoder, build_encoder
 from semiseg.models.layers import resize_bilinear
 from semiseg.models.necks import Neck, build_neck
-from semiseg.seeding import torch_rng
+from semiseg.seeding import counted
 
 
 class Segmenter(nn.Module):
@@ -27,13 +27,21 @@ class Segmenter(nn.Module):
         config: what it was built from.
         num_classes: K.
         frames: T, 1 for segmentation, 2 for change detection.
+        seed: of what its layers draw in training.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, encoder: Encoder, neck: Neck | None, decoder: Decoder, config: ModelConfig, num_classes: int, frames: int
+        self,
+        encoder: Encoder,
+        neck: Neck | None,
+        decoder: Decoder,
+        config: ModelConfig,
+        num_classes: int,
+        frames: int,
+        seed: int,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -46,6 +54,7 @@ class Segmenter(nn.Module):
         self.width = encoder.width
         self.register_buffer("mean", torch.tensor(encoder.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(encoder.std).view(3, 1, 1), persistent=False)
+        self.draws = draws_of(self, seed)
         if config.trains != "all":
             encoder.requires_grad_(False)
         if config.trains == "attention":
@@ -82,12 +91,14 @@ class Segmenter(nn.Module):
             ModelError: another number of frames, or a side that is not a multiple of the patch.
         """
         self._check(images_BTCHW)
-        levels = self.encode(images_BTCHW)
-        if at_levels is not None:
-            levels = at_levels(levels)
-        elif self.neck is not None:
-            levels = self.neck(levels)
-        logits = self.decoder(levels, at_features)
+        drawing = self.draws.next_pass(images_BTCHW.device) if self.training and self.draws else nullcontext()
+        with drawing:
+            levels = self.encode(images_BTCHW)
+            if at_levels is not None:
+                levels = at_levels(levels)
+            elif self.neck is not None:
+                levels = self.neck(levels)
+            logits = self.decoder(levels, at_features)
         # In float32 before it is enlarged: the loss needs float32 anyway, and interpolated bfloat16 would have steps.
         height, width = images_BTCHW.shape[-2:]
         return resize_bilinear(logits.float(), (height, width), align_corners=self.decoder.align_corners)
@@ -124,7 +135,8 @@ def build_segmenter(config: ModelConfig, num_classes: int, frames: int = 1, seed
         config: which network.
         num_classes: K >= 1.
         frames: 1 for segmentation, 2 for change detection.
-        seed: of the random initialisation; the encoder and the decoder have streams of their own.
+        seed: of the random initialisation, where encoder, neck and decoder have streams of their own, and of what the
+            layers draw in training.
 
     Raises:
         ModelError: unknown encoder, neck or decoder, impossible sizes, weights that cannot be had or do not fit, or a
@@ -136,18 +148,10 @@ def build_segmenter(config: ModelConfig, num_classes: int, frames: int = 1, seed
             expected="at least one class; 1 frame (segmentation) or 2 (change detection)",
             remedy="check the classes of the dataset",
         )
-    with _seeded(seed, "init encoder"):
+    with counted(seed, "init encoder"):
         encoder = build_encoder(config.encoder, config.weights, config.license)
-    with _seeded(seed, "init neck"):
+    with counted(seed, "init neck"):
         neck = build_neck(encoder, config)
-    with _seeded(seed, "init decoder"):
+    with counted(seed, "init decoder"):
         decoder = build_decoder(encoder, config, num_classes)
-    return Segmenter(encoder, neck, decoder, config, num_classes, frames)
-
-
-@contextmanager
-def _seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Let torch's global CPU generator, which initialisers draw from, be that of a purpose for a while."""
-    with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(torch_rng(seed, purpose).get_state())
-        yield
+    return Segmenter(encoder, neck, decoder, config, num_classes, frames, seed)

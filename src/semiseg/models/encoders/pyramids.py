@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
@@ -48,8 +47,8 @@ class Convolutional(Encoder):
 class Pyramid(Convolutional):
     """The last four stages of a hierarchy of timm, for example a ResNet, without its last norm and its head.
 
-    The levels are what timm's module hands on from stage to stage, without stochastic depth. Where a side is no
-    multiple of a stride, some of timm's modules round the sides of a level down instead of up.
+    The levels are what timm's module hands on from stage to stage. Where a side is no multiple of a stride, some of
+    timm's modules round the sides of a level down instead of up.
 
     Args:
         name: timm's name.
@@ -74,7 +73,6 @@ class Pyramid(Convolutional):
         self.widths = cast(Four, tuple(stage["num_chs"] for stage in stages[-4:]))
         self.taken = list(range(len(stages)))[-4:]
         self.backbone.prune_intermediate_layers(self.taken, prune_norm=True, prune_head=True)
-        without_stochastic_depth(self.backbone)
         self.patch = self._smallest_patch(name)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
@@ -95,13 +93,6 @@ class Pyramid(Convolutional):
             self.train()
             return patch
         raise no_pyramid(name)
-
-
-def without_stochastic_depth(backbone: nn.Module) -> None:
-    """Let every step use every block: what drops them draws from torch's global generator, as no run here may."""
-    for module in backbone.modules():
-        if isinstance(module, DropPath):
-            module.drop_prob = 0.0
 
 
 def no_pyramid(name: str) -> ModelError:
@@ -153,7 +144,7 @@ class Xception(Convolutional):
 class MiT(Encoder):
     """The mix transformer of SegFormer (arXiv 2105.15203) through segmentation_models_pytorch, an extra.
 
-    Without its stochastic depth, as every pyramid here.
+    In training it skips blocks of an image at random, the last one with a chance of 0.1 (stochastic depth).
 
     Args:
         name: "mit_b0" to "mit_b5".
@@ -180,7 +171,6 @@ class MiT(Encoder):
         with asking_the_hub(name):
             self.backbone: Any = encoders.get_encoder(name, weights="imagenet" if pretrained else None)
         self.widths = tuple(self.backbone.out_channels[-4:])
-        without_stochastic_depth(self.backbone)
 
     def core(self) -> nn.Module:
         """Return the module of segmentation_models_pytorch."""
