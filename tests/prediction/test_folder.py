@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semiseg.data.predicted import MARKER
 from semiseg.errors import ConfigError, DataError, FileError, ModelError
 from semiseg.prediction import Predictor, geotiff, predict
 from semiseg.prediction.frames import Raster
 
 
 def tree(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    """Return all files but those that mark a folder."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != MARKER)
+    return sorted(path.relative_to(root).as_posix() for path in files)
 
 
 def stamps(root: Path) -> dict[str, int]:

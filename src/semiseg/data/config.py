@@ -44,6 +44,9 @@ class DataConfig:
     """Loader processes for each training process; 0 loads in the training process; -1: from the number of cores."""
     max_pixels: int = MAX_PIXELS
     """Largest image that is opened, in pixels."""
+    accept_predicted: bool = False
+    """Take masks that `semiseg predict` wrote for labels. Else they are refused: a model would learn its own mistakes,
+    and be judged by them."""
 
     def __post_init__(self) -> None:
         low, high = self.scale

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
+from semiseg.data.predicted import refuse_predicted
 from semiseg.errors import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
@@ -108,15 +109,18 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: bool = False) -> NDArray[np.uint8]:
     """Read a mask of class ids (H, W), uint8; a palette image gives its indices.
 
     Raises:
-        DataError: as `open_image`, not a single-channel image of ids, damaged, or ids above 255.
+        DataError: as `open_image`, not a single-channel image of ids, damaged, ids above 255, or not accepted because
+            `semiseg predict` wrote it.
     """
     try:
         with open_image(path, max_pixels) as image:
             _refuse_colours(image, path)
+            if not accept_predicted:
+                refuse_predicted(image, path)
             values = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise _damaged("mask", path, error) from error

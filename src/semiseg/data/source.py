@@ -51,7 +51,7 @@ def open_source(config: DataConfig) -> Source:
         DataError: no such folder or data set, or no valid `dataset.yaml`.
     """
     root = _root(config)
-    spec = _spec(config, root)
+    spec = replace(_spec(config, root), accept_predicted=config.accept_predicted)
     return Source(config, root, spec, _published(config, spec))
 
 

@@ -40,6 +40,8 @@ class DatasetSpec:
             not hold ids itself (LEVIR-CD: 0 and 255); other values are faults.
         concepts: what a class may look like, in a few words each, by class; for methods that ask a model of images and
             texts. A class that is not in it is described by its name.
+        accept_predicted: whether masks that `semiseg predict` wrote are taken for labels; from `DataConfig`, in no
+            file.
     """
 
     name: str
@@ -52,6 +54,7 @@ class DatasetSpec:
     masks: str = "masks"
     mask_values: dict[int, int] | None = None
     concepts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    accept_predicted: bool = False
 
     @property
     def definitions(self) -> tuple[tuple[str, ...], ...]:
@@ -99,9 +102,9 @@ def read_class_ids(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) 
     """Read a mask of a data set as class ids and its ignore value (H, W), uint8.
 
     Raises:
-        DataError: as `read_mask`, or a value that stands for neither a class nor the ignore value.
+        DataError: as `read_mask`; or a value that stands for neither a class nor the ignore value.
     """
-    values_HW = read_mask(path, max_pixels)
+    values_HW = read_mask(path, max_pixels, accept_predicted=spec.accept_predicted)
     present = np.flatnonzero(np.bincount(values_HW.ravel(), minlength=256))
     known = spec.values
     wrong = [int(value) for value in present if value not in known]
@@ -130,7 +133,7 @@ def read_spec(path: Path) -> DatasetSpec:
         DataError: an unknown or missing key, or a value of the wrong kind.
     """
     content = read_yaml(path, DataError)
-    known = [item.name for item in fields(DatasetSpec)]
+    known = [item.name for item in fields(DatasetSpec) if item.name != "accept_predicted"]
     for key in content:
         if key not in known:
             raise DataError(f"unknown key {key!r}{closest(str(key), known)}", where=path, remedy="correct the key")

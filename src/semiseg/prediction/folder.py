@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.palette import Palette
+from semiseg.data.predicted import MARK, png_mark
 from semiseg.data.prefetch import prefetch
 from semiseg.engine.pictures import indexed_image, save_picture
 from semiseg.engine.precision import Precision
@@ -20,6 +21,7 @@ from semiseg.prediction.frames import Raster, georeference, open_frames
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced, write_geotiff
 from semiseg.prediction.plan import Job, plan, sources
 from semiseg.prediction.predictor import Predictor, tinted
+from semiseg.prediction.protection import is_written, mark_folder, output_folders, refuse_foreign
 
 _AHEAD = 3
 """How many samples are read ahead of the model, and how many predictions written behind it."""
@@ -78,6 +80,9 @@ def predict(
     same place (needs rasterio). A sample whose files exist is skipped, so a broken run goes on where it stopped. One
     that cannot be used is noted in the summary and stops nothing.
 
+    Every mask carries a mark, and every folder of masks a file `predicted_by_semiseg.json`, so that training does not
+    take them for labels. A folder of a data set is no output, nor is one that holds other masks.
+
     Args:
         model: a model directory, or a predictor that is already loaded.
         images: an image, or a folder; hidden files and `out` itself, if it lies inside, are left out. For a model of
@@ -86,13 +91,14 @@ def predict(
         second: the later image, or a folder in which it has the same name.
         tile: pictures with a longer side are predicted in tiles; None: as the model was evaluated.
         overlays: also write `out/a/b_overlay.jpg`, the image (of a pair the later one) tinted with its mask.
-        overwrite: predict again what exists.
+        overwrite: predict again what exists, if it carries the mark.
         device: as in `Predictor.load`; a loaded predictor stays where it is, and as precise as it is.
         precision: as in `Predictor.load`.
         progress: called at the start and after each sample with the number done and the number of all.
 
     Raises:
-        DataError: nothing found or nothing usable, two images that would share a mask, or an output in the way.
+        DataError: nothing found or nothing usable, two images that would share a mask, an output in the way, or an
+            output folder that is part of a data set.
         ModelError: no usable model, or one that needs another number of frames.
         ConfigError: a tile smaller than a patch.
         FileError: a mask cannot be written; those before it are kept.
@@ -100,13 +106,16 @@ def predict(
     card = model.card if isinstance(model, Predictor) else read_card(find_model(model))
     frames = sources(Path(images), None if second is None else Path(second), card.frames)
     jobs, unpaired = plan(frames, Path(out), overlays)
+    refuse_foreign(jobs, Path(out), overwrite=overwrite)
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, device, precision)
     predictor.inference(tile)  # refuses a tile that cannot be, before anything is read
     start = time.perf_counter()
-    waiting = jobs if overwrite else [job for job in jobs if not all(path.exists() for path in job.outputs)]
+    waiting = jobs if overwrite else [job for job in jobs if not all(map(is_written, job.outputs))]
     skipped = len(jobs) - len(waiting)
     report = progress or (lambda done, count: None)
     report(skipped, len(jobs))
+    for folder in output_folders(waiting, Path(out)) if waiting else ():
+        mark_folder(folder)
     unreadable = _run(predictor, waiting, tile, lambda done: report(skipped + done, len(jobs)))
     if waiting and len(unreadable) == len(jobs):
         raise DataError(
@@ -166,9 +175,9 @@ def _write(result: _Result, palette: Palette) -> _Result:
         return result
     place = georeference(result.rasters)
     if job.overlay is not None:
-        save_picture(tinted(result.rasters[-1], mask_HW, palette), job.overlay, quality=92)
+        save_picture(tinted(result.rasters[-1], mask_HW, palette), job.overlay, quality=92, comment=MARK)
     if place is None:
-        save_picture(indexed_image(mask_HW, palette), job.mask)
+        save_picture(indexed_image(mask_HW, palette), job.mask, pnginfo=png_mark())
     else:
         write_geotiff(mask_HW, palette, place, job.mask)
     return result

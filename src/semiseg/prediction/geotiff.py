@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from semiseg.data.palette import Palette
+from semiseg.data.predicted import MARK
 from semiseg.errors import DataError
 from semiseg.files import whole_file
 
@@ -135,7 +136,7 @@ def has_rasterio() -> bool:
 
 
 def write_geotiff(mask_HW: NDArray[np.uint8], palette: Palette, georeference: Georeference, path: Path) -> None:
-    """Write a mask as a compressed GeoTIFF with the colours of the classes, whole or not at all.
+    """Write a mask as a compressed GeoTIFF with the colours of the classes and the mark, whole or not at all.
 
     Raises:
         FileError: it cannot be written.
@@ -158,6 +159,7 @@ def write_geotiff(mask_HW: NDArray[np.uint8], palette: Palette, georeference: Ge
             bigtiff="if_safer",
         ) as file,
     ):
+        file.update_tags(TIFFTAG_SOFTWARE=MARK)
         file.write_colormap(1, {number: (*colour, 255) for number, colour in enumerate(palette)})
         file.write(mask_HW, 1)
 
