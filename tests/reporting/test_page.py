@@ -104,7 +104,7 @@ def test_an_unfinished_run_gets_a_page_too(fresh_run: Path) -> None:
 
 def test_a_config_alone_is_enough(fresh_run: Path) -> None:
     (fresh_run / "environment.json").unlink()
-    (fresh_run / "config.yaml").write_text("")
+    (fresh_run / "config.yaml").write_text("seed: 0\n")
     assert "Full config (config.yaml)" in page_of(fresh_run).text
 
 

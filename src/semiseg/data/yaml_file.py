@@ -10,29 +10,50 @@ import yaml
 
 from semiseg.errors import SemisegError
 
-_MAX_CHARACTERS = 1_000_000
+_MAX_BYTES = 200_000
+"""The largest of ours has 5 kB; PyYAML takes a second for 100 kB."""
+
+_MAX_DEPTH = 20
 
 
-class _TextSafeLoader(yaml.SafeLoader):
+class _BoundedSafeLoader(yaml.SafeLoader):
+    """Reads plain nested values, and refuses what a settings file has no need of."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse depth, tags, and aliases: ten lines of them can stand for gigabytes."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        tag = getattr(self.current_event, "tag", None)
+        if tag is not None:
+            raise yaml.YAMLError(f"tags ({tag}) are not supported")
+        if self.depth == _MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {_MAX_DEPTH} deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Refuse a key that is no plain word, and one that comes twice: the first would be lost in silence."""
+        seen = set()
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"the key in line {line} is no word")
+            if key.value in seen:
+                raise yaml.YAMLError(f"key {key.value!r} comes twice in one mapping, again in line {line}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _TextSafeLoader(_BoundedSafeLoader):
     """Leaves every plain value but null as the text it is written as.
 
     YAML 1.1 reads `1_8` as the number 18, `1e-3` as text, `1:30` as 90 and a class called `no` as False. Whoever knows
     what a key means turns its text into a number instead, as for an option on the command line.
     """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse aliases: ten lines of them can stand for gigabytes."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not supported")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a key that comes twice, of which the first would be lost in silence."""
-        names = [key.value for key, _ in node.value]
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
-        if twice:
-            raise yaml.YAMLError(f"key {twice[0]!r} comes twice in the mapping from line {node.start_mark.line + 1} on")
-        return super().construct_mapping(node, deep)
 
 
 _TextSafeLoader.yaml_implicit_resolvers = {
@@ -41,24 +62,38 @@ _TextSafeLoader.yaml_implicit_resolvers = {
 }
 
 
-def read_yaml(path: Path, error: type[SemisegError]) -> dict[str, Any]:
+def read_yaml(path: Path, error: type[SemisegError], *, typed: bool = False) -> dict[str, Any]:
     """Read a small YAML mapping: nested mappings and lists of text or None.
 
     Args:
         path: the file.
         error: what to raise.
+        typed: whether plain words are numbers, truths and dates where YAML 1.1 says so, as in a file that YAML wrote.
 
     Raises:
-        error: the file is missing, too large, not YAML or not a mapping, or it holds tags, aliases or a key twice.
+        error: the file is missing, too large, not YAML or not a mapping, or it holds tags, aliases, a key twice or more
+            depth than settings have.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if len(text) > _MAX_CHARACTERS:
-            raise ValueError("too large for a settings file")
-        content = yaml.load(text, Loader=_TextSafeLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as cause:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ValueError(f"more than {_MAX_BYTES // 1000} kB, too large for a settings file")
+        settings = yaml.load(content.decode("utf-8"), Loader=_BoundedSafeLoader if typed else _TextSafeLoader)
+    except (OSError, ValueError, yaml.YAMLError) as cause:
         reason = " ".join(str(cause).split())
         raise error(f"unreadable YAML ({reason})", where=path, remedy="correct the file") from cause
-    if not isinstance(content, dict):
+    if not isinstance(settings, dict):
         raise error("not a YAML mapping", where=path, expected="lines of `key: value`", remedy="correct the file")
-    return content
+    return settings
+
+
+def parse_list(text: str) -> list[Any] | None:
+    """Read a list in one line, `[a, b c]`, as `read_yaml` reads it in a file; None if the text is no list."""
+    if not text.startswith("["):
+        return None
+    try:
+        content = yaml.load(text, Loader=_TextSafeLoader)
+    except (ValueError, yaml.YAMLError):
+        return None
+    return content if isinstance(content, list) else None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 
+from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import RunError
 from semiseg.files import write_text
 
@@ -136,7 +137,7 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
         RunError: there is no run here, or other keys differ; nothing is touched.
     """
     refuse_place(directory, resume=True)
-    before = flatten(_read(directory.config))
+    before = flatten(read_yaml(directory.config, RunError, typed=True))
     now = flatten(config)
     differing = [key for key in sorted(before | now) if key not in free and before.get(key) != now.get(key)]
     if differing:
@@ -148,18 +149,6 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("no mapping")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(
-            f"the run's configuration is damaged ({error})", where=path, remedy="restore it, or start a new run"
-        ) from error
-    return config
-
-
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested mappings into dotted keys."""
     flat: dict[str, Any] = {}
@@ -167,7 +156,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from semiseg.data.spec import Score as ScoreName
+from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import RunError
 from semiseg.models import ModelCard, read_card
 
@@ -124,11 +123,10 @@ def read_run(run: Path) -> RunRecord:
             expected="a directory with config.yaml, as training makes it",
             remedy="name a directory below runs/",
         )
-    config_text = _text(run / "config.yaml")
     return RunRecord(
         name=run.resolve().name,
-        config=_yaml(config_text, run / "config.yaml"),
-        config_text=config_text,
+        config=read_yaml(run / "config.yaml", RunError, typed=True),
+        config_text=_text(run / "config.yaml"),
         environment=_json(run / "environment.json"),
         metrics=_metrics(run / "metrics.csv"),
         card=read_card(run / "model") if (run / "model" / "config.json").is_file() else None,
@@ -143,14 +141,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-
-
-def _yaml(text: str, path: Path) -> Mapping[str, Any]:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _damaged(path, error) from error
-    return value if isinstance(value, dict) else {}
 
 
 def _json(path: Path) -> Mapping[str, Any]:
