@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import semiseg
 from semiseg import cli
 from semiseg.api import TrainedRun
 from semiseg.cli import VERBS, main
+from semiseg.cli.settings_help import field_docs, settings_help
+from semiseg.config import config_class, keys_of
 from semiseg.engine.training import TrainingResult
 from semiseg.errors import DataError
 from semiseg.prediction import PredictionSummary
@@ -135,11 +138,13 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
         main(["doctor"])
 
 
-def test_as_a_process_bad_input_is_2_on_stderr_alone_and_help_needs_no_torch() -> None:
+def test_as_a_process_bad_input_is_2_on_stderr_alone_and_help_needs_no_library() -> None:
     bad = subprocess.run([sys.executable, "-m", "semiseg", "trian"], capture_output=True, text=True, timeout=120)
     assert (bad.returncode, bad.stdout) == (2, "")
     assert bad.stderr.startswith("error: unknown verb 'trian'")
-    code = "import sys; from semiseg.cli import main; main([]); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from semiseg.cli import main; main([]); sys.exit(any(map(sys.modules.get, ('torch', 'pydantic'))))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
 
 
@@ -226,7 +231,35 @@ def test_the_help_of_train_explains_every_key(capsys: Captured) -> None:
     for key in ("--resume", "--data.root", "--data.split", "--model.encoder", "--schedule.steps", "--optimizer.lr"):
         assert key in shown
     assert "Side of the training crop in pixels" in " ".join(shown.split())
+    assert "(a whole number; default: 518)" in " ".join(shown.split())
     assert shown.count("usage:") == 1
+
+
+def test_the_help_has_a_sentence_what_it_takes_and_the_default_of_every_key() -> None:
+    flat = " ".join(settings_help().split())
+    assert all(section in flat for section in ("Images and masks (data):", "Settings of FixMatch alone (fixmatch):"))
+    assert "--method {supervised,fixmatch,unimatch_v2}" in flat
+    assert (
+        "--schedule.steps N Length in optimizer steps; replaces `epochs`. (a whole number or null; default: null)"
+        in flat
+    )
+    assert "--data.scale [X,X] Smallest" in flat
+    for key, _ in keys_of(config_class()):
+        _, _, entry = flat.partition(f"--{key} ")
+        sentence, _, _ = entry.partition("; default: ")
+        assert len(sentence) > 20, key
+        assert " --" not in sentence, key
+
+
+def test_a_class_made_at_run_time_is_explained_as_far_as_its_source_is_known() -> None:
+    @dataclass
+    class Base:
+        speed: float = 0.5
+        """How fast,
+        100 % at most."""
+
+    made = make_dataclass("Made", [("size", int, 1)], bases=(Base,))
+    assert field_docs(made) == {"speed": "How fast, 100 % at most."}
 
 
 # recipes, doctor

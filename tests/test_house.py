@@ -117,7 +117,7 @@ def _project() -> dict[str, Any]:
 
 
 def _distribution(requirement: str) -> str:
-    """Return the normalised name in a requirement: `jsonargparse[signatures]>=4.40` gives `jsonargparse`."""
+    """Return the normalised name in a requirement: `pydantic[email]>=2.10` gives `pydantic`."""
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 

@@ -73,6 +73,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
     Raises:
         SemisegError: bad settings, data or weights, or a run directory that cannot be used.
     """
+    config = make_config(to_dict(config), where="the configuration")  # one made in Python is not checked yet
     run = RunDirectory(Path(config.run.folder) / run_name(config))
     published = published_curve(config.published) if config.published else None
     with join_processes(config.device) as processes, ExitStack() as held:

@@ -25,14 +25,14 @@ def demo_verb(words: list[str]) -> None:
 def train_verb(words: list[str]) -> None:
     """Train a model."""
     from semiseg.api import recipe_config, train
-    from semiseg.config import config_parser
+    from semiseg.cli.settings_help import settings_help
     from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
     parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume] [--json FILE] [--key value ...]"
     parser.add_argument("--resume", action="store_true", help="continue the run of this name")
     if "-h" in words or "--help" in words:
-        print(parser.format_help(), config_parser().format_help().split("\n\n", 1)[1], sep="\n")
+        print(parser.format_help(), settings_help(), sep="\n")
         return
     recipe = take_recipe(words)
     known, overrides = parser.parse_known_args(words)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from functools import cache
 from keyword import iskeyword
-from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
-
-import jsonargparse
+from typing import Any, get_type_hints
 
 from semiseg.augment import StrongViewConfig
+from semiseg.config.values import checked, described, of_word, shortened, shown
 from semiseg.data import DataConfig
 from semiseg.engine.evaluation import EvaluationConfig
 from semiseg.engine.precision import Precision
@@ -21,9 +18,6 @@ from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
 from semiseg.errors import ConfigError, closest
 from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
-
-# Field docstrings are the help of the command line.
-jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 FREE_ON_RESUME = {"data.workers", "device", "run.folder", "evaluation.batch", "data.splits", "published"}
 """Keys that a resumed run may change, as they do not change its result."""
@@ -51,7 +45,7 @@ class Config:
     published: str | None = None
     """Name of a published run of UniMatch V2 whose figures are shown beside ours; recipes of published runs set it."""
     method: str = "unimatch_v2"
-    """How to learn: supervised, fixmatch, unimatch_v2."""
+    """How to learn."""
     seed: int = 0
     """Seed of everything random, >= 0."""
     device: str = "auto"
@@ -112,92 +106,25 @@ def _composed(sections: tuple[tuple[str, type], ...]) -> type[Config]:
     return make_dataclass("Config", added, bases=(Config,), namespace=facts, frozen=True, kw_only=True)
 
 
-class _Parser(jsonargparse.ArgumentParser):
-    """A parser whose errors are ours."""
-
-    where: object = "command line"
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise instead of exiting; of a wrong value, say what its key wants."""
-        message = " ".join(message.split())
-        wrong = re.match(r'Parser key "([\w.]+)":.*(?:Got|Given) value: ?(.*)', message)
-        kinds = dict(_kinds(config_class()))
-        if wrong is None or wrong[1] not in kinds:
-            raise ConfigError(message, where=self.where, remedy="correct the option, or see `semiseg train -h`")
-        key, value = wrong.groups()
-        raise ConfigError(
-            f"{key} cannot be {value!r}",
-            where=self.where,
-            expected=_described(kinds[key]),
-            remedy=f"correct {key}, or see `semiseg train -h`",
-        )
-
-
-def _described(kind: Any) -> str:
-    """Say in words what a key of this type takes."""
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    parts = [_described(part) for part in get_args(kind)]
-    if get_origin(kind) is tuple:
-        return f"a list [{', '.join(parts)}]"
-    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null", ...: "..."}
-    return " or ".join(parts) or words[kind]
-
-
-def config_parser() -> _Parser:
-    """Return the parser of all keys of `Config`, as dotted options."""
-    parser = _Parser(exit_on_error=False, default_env=False, add_help=False, usage=None)
-    parser.add_class_arguments(config_class(), sub_configs=False)
-    return parser
-
-
 def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, where: object = "recipe") -> Config:
     """Build a configuration from a recipe's settings and command-line overrides.
 
     Args:
-        settings: nested mapping, as in a recipe.
+        settings: nested mapping, as in a recipe; numbers and truths may be text.
         overrides: `--a.b value` or `--a.b=value`.
         where: what the settings came from, for messages.
 
     Raises:
         ConfigError: an unknown key (the message names the closest), or a value of the wrong kind.
     """
-    refuse_unknown(settings, config_class(), where)
-    known = [f"--{key}" for key, _ in _kinds(config_class())]
-    for word in overrides:
-        name = word.split("=", 1)[0]
-        if name.startswith("--") and name not in known:
-            raise ConfigError(f"unknown option {name}{closest(name, known)}", remedy="see `semiseg train -h`")
-    parser = config_parser()
-    parser.where = where
-    parser.set_defaults(vars(parser.parse_object(settings).as_flat()))
-    parser.where = "command line"
-    parsed = parser.parse_args(list(overrides))
-    _refuse_null(vars(parsed.as_flat()), where)
-    config: Config = _built(config_class(), parsed.as_dict())
+    kind = config_class()
+    config: Config = _built(kind, settings, _overridden(overrides, dict(keys_of(kind))), where)
     return config
-
-
-def _refuse_null(values: Mapping[str, Any], where: object) -> None:
-    """Refuse what the parser lets pass: null, or nothing at all after `key:`, where a key needs a value."""
-    for key, kind in _kinds(config_class()):
-        if values[key] is None and NoneType not in get_args(kind):
-            remedy = f"give {key} a value, or leave the key out"
-            raise ConfigError(f"{key} has no value", where=where, expected=_described(kind), remedy=remedy)
-
-
-def _built(kind: Any, values: Mapping[str, Any]) -> Any:
-    """Build a config dataclass from parsed values, its parts first."""
-    parts = {
-        name: _built(type_, values[name]) if dataclasses.is_dataclass(type_) else values[name]
-        for name, type_ in get_type_hints(kind).items()
-    }
-    return kind(**parts)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return the configuration as plain nested values for YAML; `make_config` undoes it."""
-    plain: dict[str, Any] = _without_tuples(dataclasses.asdict(config))
+    plain: dict[str, Any] = _without_tuples(asdict(config))
     return plain
 
 
@@ -207,28 +134,60 @@ def _without_tuples(value: Any) -> Any:
     return [_without_tuples(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _kinds(kind: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+def keys_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the dotted keys of a config dataclass and the type of each."""
-    for name, type_ in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(type_):
-            yield from _kinds(type_, f"{prefix}{name}.")
+    for name, type_ in _kinds(kind).items():
+        if is_dataclass(type_):
+            yield from keys_of(type_, f"{prefix}{name}.")
         else:
             yield prefix + name, type_
 
 
-def refuse_unknown(settings: Mapping[str, Any], kind: Any, where: object, prefix: str = "") -> None:
-    """Check that every key of nested settings exists.
+@cache
+def _kinds(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
-    Raises:
-        ConfigError: one does not; the message names the closest key.
-    """
-    hints = get_type_hints(kind)
-    for key, value in settings.items():
-        if key not in hints:
-            raise ConfigError(
-                f"unknown key {prefix + str(key)!r}{closest(str(key), hints)}", where=where, remedy="correct the key"
-            )
-        if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{key} is not a mapping", where=where, remedy="indent its keys below it")
-            refuse_unknown(value, hints[key], where, f"{prefix}{key}.")
+
+def _overridden(words: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each key that the words `--a.b value` and `--a.b=value` give; of two for one key the last."""
+    given, rest = {}, list(words)
+    while rest:
+        name, equals, text = rest.pop(0).partition("=")
+        key = name.removeprefix("--")
+        if name == key or key not in kinds:
+            near = closest(name, [f"--{known}" for known in kinds])
+            what = f"unknown option {shortened(name)}{near}"
+            raise ConfigError(what, where="command line", remedy="see `semiseg train -h`")
+        if not equals:
+            # As with any option: what begins with a dash is no value, unless it is a number.
+            if not rest or re.match(r"-(?!\.?\d)", rest[0]):
+                remedy = f"write {name}=VALUE"
+                raise ConfigError(
+                    f"{name} has no value", where="command line", expected=described(kinds[key]), remedy=remedy
+                )
+            text = rest.pop(0)
+        given[key] = of_word(text, kinds[key])
+    return given
+
+
+def _built(kind: Any, settings: Any, overrides: Mapping[str, Any], where: object, prefix: str = "") -> Any:
+    """Build a config dataclass from settings and overrides, its parts first."""
+    if not isinstance(settings, Mapping):
+        what = f"{prefix[:-1] or 'the configuration'} is not a mapping"
+        raise ConfigError(what, where=where, remedy="indent its keys below it")
+    kinds = _kinds(kind)
+    for name in settings:
+        if name not in kinds:
+            word = name if isinstance(name, str) else shown(name)
+            what = f"unknown key {shown(prefix + word)}{closest(word, kinds)}"
+            raise ConfigError(what, where=where, remedy="correct the key")
+    values = {}
+    for name, type_ in kinds.items():
+        key = prefix + name
+        if is_dataclass(type_):
+            values[name] = _built(type_, settings.get(name, {}), overrides, where, f"{key}.")
+        elif key in overrides:
+            values[name] = checked(key, overrides[key], type_, "command line")
+        elif name in settings:
+            values[name] = checked(key, settings[name], type_, where)
+    return kind(**values)
