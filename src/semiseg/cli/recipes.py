@@ -75,7 +75,9 @@ def _listing(names: list[str]) -> list[str]:
     figures = [figure for name, figure in headline_recipes().items() if name in names]
     if figures:
         lines.append(f"{len(figures)} recipes that repeat a figure of the main tables of other systems:")
-    lines += [f"{figure.recipe:{width}}  {figure.miou:7.2%} mIoU  arXiv {figure.source}" for figure in figures]
+    lines += [
+        f"{row.recipe:{width}}  {row.figure:7.2%} {SCORE_NAMES[row.metric]}  arXiv {row.source}" for row in figures
+    ]
     return lines
 
 

@@ -81,7 +81,8 @@ class Headline:
         dataset: as in `data.spec`.
         split: as in `data.split`.
         encoder: our name of the encoder.
-        miou: the published figure, 0 to 1.
+        metric: `miou`, or `changed_iou` of change detection.
+        figure: the published one, 0 to 1.
         source: the arXiv number of the paper whose table it is in.
         recipe: the recipe that repeats it; None where the package has none yet.
     """
@@ -90,7 +91,8 @@ class Headline:
     dataset: str
     split: str
     encoder: str
-    miou: float
+    metric: str
+    figure: float
     source: str
     recipe: str | None
 
@@ -104,7 +106,8 @@ def headlines() -> tuple[Headline, ...]:
             dataset=row["dataset"],
             split=row["split"],
             encoder=row["encoder"],
-            miou=float(row["miou"]) / 100,
+            metric=row["metric"],
+            figure=float(row["figure"]) / 100,
             source=row["source"],
             recipe=row["recipe"] or None,
         )
