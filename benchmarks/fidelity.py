@@ -38,13 +38,22 @@ from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
 from semiseg.engine.inference import Inference
 from semiseg.engine.rundir import RunDirectory
-from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, lr_scale
+from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_scale
 from semiseg.engine.training import Task, fit
 from semiseg.errors import DataError, SemisegError
-from semiseg.methods import ConsistencyConfig, Method, MethodSettings, StepResult, find_method, make_teacher
+from semiseg.methods import (
+    ConsistencyConfig,
+    Context,
+    Method,
+    SharedSettings,
+    StepResult,
+    find_method,
+    make_teacher,
+)
 from semiseg.methods.dropout import channel_masks
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter, published_names
-from semiseg.reporting.charts import Line, line_chart
+from semiseg.reporting.charts import Chart, Line, line_chart
+from semiseg.reporting.templating import render
 
 Precision = Literal["float32", "float64"]
 Curve = dict[str, list[float]]
@@ -58,7 +67,7 @@ SPEC = read_spec(shipped_specs()["camvid"])
 CROP, BATCH, SCHEDULED = 182, 2, 40
 INFERENCE = Inference(protocol="original", window=CROP, tile=1024, bf16=False)
 """How all data sets of these runs are evaluated."""
-SETTINGS = MethodSettings(consistency=ConsistencyConfig(threshold=0.25))
+SETTINGS = SharedSettings(consistency=ConsistencyConfig(threshold=0.25))
 """With the published threshold of 0.95 no label would be learned in the first steps from random weights."""
 
 
@@ -81,11 +90,11 @@ class Watched:
     teacher: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Watching(Method):
+class Watching(Method[Any]):
     """A method that writes down the losses of another one, and ends the training after some steps."""
 
-    def __init__(self, method: Method, steps: int, watched: Watched) -> None:
-        super().__init__(method.settings, method.normalize, method.ignore_value)
+    def __init__(self, method: Method[Any], steps: int, watched: Watched) -> None:
+        super().__init__(method.config, method.shared, method.context)
         self.method, self.last, self.watched = method, steps, watched
 
     @property
@@ -224,7 +233,7 @@ def ruled_student(spec: DatasetSpec = SPEC) -> Segmenter:
 
 def train(
     method: str,
-    settings: MethodSettings,
+    shared: SharedSettings,
     student: Segmenter,
     stream: TrainStream,
     steps: int,
@@ -232,7 +241,9 @@ def train(
     spec: DatasetSpec = SPEC,
 ) -> Watched:
     """Run the first steps of a training of `scheduled` steps by the engine's own loop, and watch them."""
-    watched, kept = Watched(), {"student": student}
+    watched, kept, kind = Watched(), {"student": student}, find_method(method)
+    device = torch.device("cpu")
+    context = Context(spec=spec, model=student.config, crop=CROP, seed=0, device=device, normalize=student.normalize)
 
     def keep_teacher(student: Segmenter) -> Segmenter:  # which a method that lets the student label never sees
         kept["teacher"] = make_teacher(student)
@@ -244,22 +255,24 @@ def train(
         patch("semiseg.engine.training.make_teacher", keep_teacher),
     ):
         task = Task(
-            method=Watching(find_method(method)(settings, student.normalize, spec.ignore_value), steps, watched),
+            method=Watching(kind(kind.config_class(), shared, context), steps, watched),
             student=student,
             stream=stream,
             evaluator=Evaluator(samples=(), spec=spec, inference=INFERENCE, batch=1, max_pixels=0),
             card=ModelCard(
                 classes=spec.classes, palette=spec.palette, frames=len(spec.frames), crop=CROP, model=student.config
             ),
-            optimizer=OptimizerConfig(),
-            lr_scale=lr_scale(OptimizerConfig(), stream.division.labeled // find_method(method).labeled_factor),
+            optimizer=build_optimizer(
+                student,
+                OptimizerConfig(),
+                lr_scale(OptimizerConfig(), stream.division.labeled // kind.labeled_factor),
+            ),
             schedule=ScheduleConfig(steps=scheduled, log_every=scheduled, checkpoint_every=scheduled),
             evaluation=EvaluationConfig(every=scheduled),
-            threshold=settings.consistency.threshold,
             workers=0,
             bf16=False,
             directory=RunDirectory(Path(folder)),
-            processes=Processes(0, 1, torch.device("cpu")),
+            processes=Processes(0, 1, device),
         )
         try:
             fit(task, resume=False)
@@ -376,8 +389,9 @@ def figure(curves: dict[Precision, tuple[Curve, Curve]]) -> str:
         + ", ".join(f'<tspan class="k{index}">{line.name}</tspan>' for index, line in enumerate(apart, 1)),
     )
 
-    def drawing(chart: str) -> str:  # without the report's frame of HTML
-        return chart[chart.index(">", chart.index("<svg")) + 1 : chart.index("</svg>")]
+    def drawing(chart: Chart | None) -> str:  # without the report's frame of HTML
+        html = render("chart.html", chart=chart)
+        return html[html.index(">", html.index("<svg")) + 1 : html.index("</svg>")]
 
     parts = [
         f'<text class="title" x="16" y="{24 + 260 * row}">{title}</text>'

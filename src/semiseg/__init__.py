@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from semiseg.config import Config
     from semiseg.errors import SemisegError
     from semiseg.machine import doctor
+    from semiseg.methods import Method, register_method
     from semiseg.models import ModelConfig, Segmenter, build_segmenter
     from semiseg.prediction import Predictor, predict
     from semiseg.prediction.predictor import load
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.
 _HOMES = {
     "Config": "semiseg.config",
+    "Method": "semiseg.methods",
     "ModelConfig": "semiseg.models",
     "Predictor": "semiseg.prediction",
     "Segmenter": "semiseg.models",
@@ -38,12 +40,14 @@ _HOMES = {
     "load": "semiseg.prediction.predictor",
     "predict": "semiseg.prediction",
     "recipe_config": "semiseg.api",
+    "register_method": "semiseg.methods",
     "report": "semiseg.reporting",
     "train": "semiseg.api",
 }
 
 __all__ = [
     "Config",
+    "Method",
     "ModelConfig",
     "Predictor",
     "Segmenter",
@@ -56,6 +60,7 @@ __all__ = [
     "load",
     "predict",
     "recipe_config",
+    "register_method",
     "report",
     "train",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
 from semiseg.data import (
     DataConfig,
     Dataset,
+    DatasetSpec,
     Division,
     TrainStream,
     check_dataset,
@@ -29,10 +31,10 @@ from semiseg.engine.inference import inference_of
 from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
-from semiseg.engine.schedule import lr_scale
+from semiseg.engine.schedule import build_optimizer, lr_scale
 from semiseg.engine.training import Task, TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
-from semiseg.methods import MethodSettings, find_method
+from semiseg.methods import Context, Method, SharedSettings, find_method
 from semiseg.models import ModelCard, Segmenter, build_segmenter, find_model, load_model
 from semiseg.published import published_curve
 from semiseg.recipes import is_recipe, load_recipe
@@ -86,9 +88,11 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         )
         student = share_batch_norm(student, processes)
         _check_crop(config, student)
+        student = student.to(processes.device)
+        method = build_method(config, processes, dataset.spec, student)
         notes: list[str] = []
         processes.by_main(lambda: held.enter_context(_opened(run, config, dataset, resume, notes.append)))
-        task = _task(config, run, processes, division, dataset, student.to(processes.device))
+        task = _task(config, run, processes, division, dataset, student, method)
         task = replace(task, published=published, introduction=(*task.introduction, *notes))
         return TrainedRun(run.path, fit(task, resume=resume))
 
@@ -141,6 +145,27 @@ def divide(config: Config, processes: Processes) -> Division:
     )
 
 
+def build_method(config: Config, processes: Processes, spec: DatasetSpec, student: Segmenter) -> Method[Any]:
+    """Build the method of a run, with its own settings and those that methods share.
+
+    Raises:
+        SemisegError: the method is unknown, or cannot train so.
+    """
+    method = find_method(config.method)
+    own = getattr(config, config.method, None) or method.config_class()
+    shared = SharedSettings(loss=config.loss, consistency=config.consistency)
+    context = Context(
+        spec=spec,
+        model=config.model,
+        crop=config.data.crop,
+        seed=config.seed,
+        device=processes.device,
+        normalize=student.normalize,
+        gather=processes.gather,
+    )
+    return method(own, shared, context)
+
+
 def _check_crop(config: Config, student: Segmenter) -> None:
     if config.data.crop < student.patch or config.data.crop % student.patch:
         nearest = max(1, round(config.data.crop / student.patch)) * student.patch
@@ -153,16 +178,23 @@ def _check_crop(config: Config, student: Segmenter) -> None:
 
 
 def _task(
-    config: Config, run: RunDirectory, processes: Processes, division: Division, dataset: Dataset, student: Segmenter
+    config: Config,
+    run: RunDirectory,
+    processes: Processes,
+    division: Division,
+    dataset: Dataset,
+    student: Segmenter,
+    method: Method[Any],
 ) -> Task:
-    method_class = find_method(config.method)
-    settings = MethodSettings(
-        loss=config.loss,
-        consistency=config.consistency,
-        **{name: getattr(config, name) for name in ("fixmatch", "unimatch_v2")},
-    )
     stream = TrainStream(
-        dataset, config.data, division, strong=config.strong, views=method_class.views, seed=config.seed
+        dataset,
+        config.data,
+        division,
+        strong=config.strong,
+        views=method.views,
+        seed=config.seed,
+        labeled_views=method.labeled_views,
+        second=method.second_unlabeled,
     )
     stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
     spec = dataset.spec
@@ -179,7 +211,7 @@ def _task(
     )
     inference = inference_of(card, student.patch, device=processes.device)
     return Task(
-        method=method_class(settings, student.normalize, spec.ignore_value),
+        method=method,
         student=student,
         stream=stream,
         evaluator=Evaluator(
@@ -190,11 +222,9 @@ def _task(
             max_pixels=config.data.max_pixels,
         ),
         card=card,
-        optimizer=config.optimizer,
-        lr_scale=lr_scale(config.optimizer, config.schedule.batch),
+        optimizer=build_optimizer(student, config.optimizer, lr_scale(config.optimizer, config.schedule.batch)),
         schedule=config.schedule,
         evaluation=config.evaluation,
-        threshold=config.consistency.threshold,
         workers=loader_workers(config.data.workers, processes.neighbours),
         bf16=inference.bf16,
         directory=run,

@@ -103,3 +103,12 @@ def test_images_need_not_be_square_nor_contiguous() -> None:
 def test_pasting_never_asks_the_device() -> None:
     pasted = cutmix(torch.empty(4, 2, 3, 8, 8, device="meta"), torch.empty(4, 4, dtype=torch.int64, device="meta"))
     assert pasted.shape == (4, 2, 3, 8, 8)
+
+
+def test_content_of_a_second_batch_is_pasted_in_place() -> None:
+    x, content = torch.zeros(2, 4, 4), torch.arange(32.0).view(2, 4, 4)
+    box = torch.tensor([[1, 0, 3, 2], [0, 0, 0, 0]])
+    mixed = cutmix(x, box, content)
+    assert torch.equal(mixed[0, 0:2, 1:3], content[0, 0:2, 1:3])
+    assert mixed[0].count_nonzero() == 4
+    assert not mixed[1].any()

@@ -17,7 +17,7 @@ def batch(*, unlabeled: bool = True) -> Batch:
 
     view = stack_views([draw_view(np.random.default_rng(index), 1, 4, StrongViewConfig()) for index in range(2)])
     return Batch(
-        place=Place(3, 7, 4, 2, torch.tensor([0, 3])),
+        place=Place(3, 7, 9, 3, 4, 2, torch.tensor([0, 3])),
         labeled=Labeled(images(0), torch.full((2, 4, 5), 255, dtype=torch.uint8)),
         unlabeled=Unlabeled(images(9), torch.zeros(2, 4, 5, dtype=torch.bool), (view, view)) if unlabeled else None,
         pixels=PixelCounts.unstacked(torch.arange(4, dtype=torch.float64)),

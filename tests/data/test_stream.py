@@ -426,3 +426,45 @@ def test_workers_are_as_asked_or_the_cores_left_over(monkeypatch: pytest.MonkeyP
     assert loader_workers(-1, 4) == 3
     assert loader_workers(-1, 1) == 8
     assert loader_workers(-1, 32) == 0
+
+
+def test_a_second_unlabeled_batch_is_drawn_independently_and_counted_in_the_mixed_pixels(tiny_scenes: Path) -> None:
+    config = DataConfig(root=str(tiny_scenes), crop=32, scale=(0.3, 0.6))
+    strong, division = StrongViewConfig(cutmix_p=1), Division(labeled=4, unlabeled=4)
+    one, two = (
+        TrainStream(load_dataset(config), config, division, strong=strong, views=2, seed=1, second=second)[0]
+        for second in (False, True)
+    )
+    assert one.second is None
+    assert two.unlabeled is not None
+    assert two.second is not None
+    assert one.unlabeled is not None
+    assert torch.equal(one.unlabeled.images_BTHWC, two.unlabeled.images_BTHWC)
+    assert not torch.equal(two.second.images_BTHWC, two.unlabeled.images_BTHWC)
+    assert not torch.equal(two.second.views[0].photometric.sigma, two.unlabeled.views[0].photometric.sigma)
+    valid, content = ~two.unlabeled.ignore_BHW, ~two.second.ignore_BHW
+    mixed = [cutmix(valid, view.box_B4, content).sum().item() for view in two.unlabeled.views]
+    assert two.pixels.views.tolist() == mixed
+    assert mixed != [cutmix(valid, view.box_B4).sum().item() for view in two.unlabeled.views]
+    assert len(two.ids) == 12
+
+
+def test_labeled_images_get_strong_views_where_asked(tiny_scenes: Path) -> None:
+    config = DataConfig(root=str(tiny_scenes), crop=32)
+    dataset, division = load_dataset(config), Division(labeled=4, unlabeled=0)
+    plain, changed = (
+        TrainStream(dataset, config, division, strong=StrongViewConfig(), views=0, seed=1, labeled_views=views)[0]
+        for views in (0, 1)
+    )
+    assert plain.labeled.views == ()
+    (view,) = changed.labeled.views
+    assert view.box_B4.shape == (4, 4)
+    assert torch.equal(plain.labeled.images_BTHWC, changed.labeled.images_BTHWC)
+
+
+def test_a_batch_knows_its_time(tiny_scenes: Path) -> None:
+    config = DataConfig(root=str(tiny_scenes), crop=32)
+    division = Division(labeled=2, unlabeled=2)
+    dataset = load_dataset(config)
+    place = TrainStream(dataset, config, division, strong=StrongViewConfig(), views=1, seed=1, steps=7)[4].place
+    assert (place.step, place.steps, place.steps_per_epoch) == (4, 7, 3)

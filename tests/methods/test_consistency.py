@@ -127,3 +127,22 @@ def test_a_strong_view_mixes_images_and_labels_alike() -> None:
     assert torch.equal(view.pseudo.ignore_BHW, shown > 100)
     torch.testing.assert_close(view.pseudo.confidence_BHW, shown / 255)
     assert (shown != label).any()
+
+
+def test_streams_stay_together_under_batch_norm_where_published_so() -> None:
+    model = PointwiseWithBatchNorm()
+    apart = copy.deepcopy(model)
+    x, s = (torch.randn(2, 1, 3, 4, 4) for _ in range(2))
+    found = forward_together(model, (x, None), (s, None), together=True)
+    torch.testing.assert_close(torch.cat(found), apart(torch.cat((x, s))))
+    assert len(model.modes) == 1
+
+
+def test_labels_leave_no_weights_behind_that_the_student_would_learn_with() -> None:
+    model = Pointwise().train()
+    images, ignore = torch.randn(2, 1, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        pseudo_label(model, images, ignore)
+        model(images).float().sum().backward()
+    assert model.conv.weight.grad is not None
+    assert model.conv.weight.grad.any()

@@ -10,7 +10,7 @@ from semiseg.data import Place
 from semiseg.methods.dropout import channel_masks, drop_features, drop_levels
 
 CPU = torch.device("cpu")
-PLACE = Place(seed=3, step=7, batch=9, chunks=1, positions_B=torch.arange(9))
+PLACE = Place(seed=3, step=7, steps=10, steps_per_epoch=5, batch=9, chunks=1, positions_B=torch.arange(9))
 
 
 def test_complementary_masks_fill_each_other_up() -> None:

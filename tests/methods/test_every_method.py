@@ -2,59 +2,109 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, Division, PixelCounts, TrainStream, load_dataset
+from semiseg.data.palette import default_palette
+from semiseg.data.spec import DatasetSpec
 from semiseg.engine.precision import autocast
-from semiseg.errors import ConfigError
-from semiseg.methods import METHODS, ConsistencyConfig, MethodSettings, find_method, make_teacher
-from semiseg.methods.fixmatch import FixMatchConfig
+from semiseg.errors import ConfigError, RunError
+from semiseg.methods import (
+    METHODS,
+    ConsistencyConfig,
+    Context,
+    Method,
+    SharedSettings,
+    find_method,
+    make_teacher,
+    register_method,
+)
+from semiseg.methods.fixmatch import FixMatch, FixMatchConfig
 from semiseg.methods.unimatch_v2 import UniMatchV2Config
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
 LEARNS = ConsistencyConfig(threshold=0.2)
 """A threshold that an untrained teacher reaches here and there."""
 
-CASES = [(name, MethodSettings(consistency=LEARNS)) for name in METHODS]
-CASES += [  # the published variants
-    ("fixmatch", MethodSettings(consistency=LEARNS, fixmatch=FixMatchConfig(dropout="random"))),
-    ("unimatch_v2", MethodSettings(consistency=LEARNS, unimatch_v2=UniMatchV2Config(dropout="none"))),
-    ("unimatch_v2", MethodSettings(consistency=LEARNS, unimatch_v2=UniMatchV2Config(dropout="random"))),
-    ("unimatch_v2", MethodSettings(consistency=LEARNS, unimatch_v2=UniMatchV2Config(dropout_at="classifier"))),
-    ("unimatch_v2", MethodSettings(consistency=replace(LEARNS, teacher="student"))),
-    ("unimatch_v2", MethodSettings(consistency=replace(LEARNS, weight=4.0))),
+STUDENTS: dict[str, ModelConfig] = {}
+"""The student of each method that needs more than an encoder and a decoder."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and its settings."""
+
+    name: str
+    config: Any = None
+    consistency: ConsistencyConfig = LEARNS
+
+    def __str__(self) -> str:
+        return self.name
+
+    def student(self) -> Segmenter:
+        return build_segmenter(STUDENTS.get(self.name, ModelConfig(encoder="vit_nano", weights="random")), 6)
+
+    def built(self, student: Segmenter) -> Method[Any]:
+        method = METHODS[self.name]
+        config = method.config_class() if self.config is None else self.config
+        context = Context(
+            spec=DatasetSpec(name="tiny", classes=tuple("abcdef"), palette=default_palette(6)),
+            model=student.config,
+            crop=32,
+            seed=0,
+            device=torch.device("cpu"),
+            normalize=student.normalize,
+        )
+        return method(config, SharedSettings(consistency=self.consistency), context)
+
+    def teacher(self, student: Segmenter, method: Method[Any]) -> Segmenter:
+        return student if method.student_labels else make_teacher(student)
+
+    def batches(self, scenes: Path, size: int = 4, accumulate: int = 1) -> list[Batch]:
+        """Return the chunks of one step of `size` samples, with the pixel counts of all chunks."""
+        method = METHODS[self.name]
+        config = DataConfig(root=str(scenes), crop=32, scale=(0.4, 1.5))
+        labeled, unlabeled = size * method.labeled_factor, size if method.views else 0
+        stream = TrainStream(
+            load_dataset(config),
+            config,
+            Division(labeled=labeled, unlabeled=unlabeled, accumulate=accumulate),
+            strong=StrongViewConfig(),
+            views=method.views,
+            seed=0,
+            labeled_views=method.labeled_views,
+            second=method.second_unlabeled,
+        )
+        chunks = [stream[index] for index in range(accumulate)]
+        pixels = PixelCounts.unstacked(sum((chunk.pixels.stacked() for chunk in chunks), torch.zeros(1)))
+        return [replace(chunk, pixels=pixels) for chunk in chunks]
+
+
+EVERY = [Case(name) for name in METHODS]
+VARIANTS = [  # the published ones
+    Case("fixmatch", FixMatchConfig(dropout="random")),
+    Case("unimatch_v2", UniMatchV2Config(dropout="none")),
+    Case("unimatch_v2", UniMatchV2Config(dropout="random")),
+    Case("unimatch_v2", UniMatchV2Config(dropout_at="classifier")),
+    Case("unimatch_v2", consistency=replace(LEARNS, teacher="student")),
+    Case("unimatch_v2", consistency=replace(LEARNS, weight=4.0)),
 ]
-
-
-@pytest.fixture
-def student() -> Segmenter:
-    return build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), 6)
-
-
-def batches(tiny_scenes: Path, name: str, accumulate: int = 1) -> list[Batch]:
-    """Return the chunks of one step of 4 samples, with the pixel counts of all chunks."""
-    method = METHODS[name]
-    config = DataConfig(root=str(tiny_scenes), crop=32, scale=(0.4, 1.5))
-    division = Division(labeled=4 * method.labeled_factor, unlabeled=4 if method.views else 0, accumulate=accumulate)
-    stream = TrainStream(load_dataset(config), config, division, strong=StrongViewConfig(), views=method.views, seed=0)
-    chunks = [stream[index] for index in range(accumulate)]
-    pixels = PixelCounts.unstacked(sum((chunk.pixels.stacked() for chunk in chunks), torch.zeros(1)))
-    return [replace(chunk, pixels=pixels) for chunk in chunks]
+LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].views]
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize(("name", "settings"), CASES)
-def test_a_step_teaches_the_student_and_nobody_else(
-    name: str, settings: MethodSettings, bf16: bool, tiny_scenes: Path, student: Segmenter
-) -> None:
-    method = METHODS[name](settings, student.normalize, 255)
-    teacher = make_teacher(student) if method.ema_teacher else student
-    (batch,) = batches(tiny_scenes, name)
+@pytest.mark.parametrize("case", EVERY + VARIANTS, ids=str)
+def test_a_step_teaches_the_student_and_nobody_else(case: Case, bf16: bool, tiny_scenes: Path) -> None:
+    student = case.student()
+    method = case.built(student)
+    teacher = case.teacher(student, method)
+    (batch,) = case.batches(tiny_scenes)
     with autocast(bf16, torch.device("cpu")):
         result = method.step(student.train(), teacher, batch)
     result.loss.backward()
@@ -71,16 +121,16 @@ def test_a_step_teaches_the_student_and_nobody_else(
         assert not value.requires_grad
 
 
-@pytest.mark.parametrize(("name", "settings"), CASES)
-def test_losses_and_gradients_do_not_depend_on_accumulation(
-    name: str, settings: MethodSettings, tiny_scenes: Path, student: Segmenter
-) -> None:
-    method = METHODS[name](settings, student.normalize, 255)
-    teacher = make_teacher(student) if method.ema_teacher else student
+@pytest.mark.parametrize("case", EVERY + VARIANTS, ids=str)
+def test_losses_and_gradients_do_not_depend_on_accumulation(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    method = case.built(student)
+    teacher = case.teacher(student, method)
     sums, gradients = [], []
     for accumulate in (1, 2):
         student.zero_grad()
-        results = [method.step(student.train(), teacher, batch) for batch in batches(tiny_scenes, name, accumulate)]
+        chunks = case.batches(tiny_scenes, accumulate=accumulate)
+        results = [method.step(student.train(), teacher, chunk) for chunk in chunks]
         sum(result.loss for result in results).backward()  # type: ignore[union-attr]
         logs = {key: sum(float(result.logs[key]) for result in results) for key in results[0].logs}
         sums.append(logs)
@@ -89,27 +139,52 @@ def test_losses_and_gradients_do_not_depend_on_accumulation(
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_batch_without_a_valid_pixel_changes_nothing(name: str, tiny_scenes: Path, student: Segmenter) -> None:
-    method = METHODS[name](MethodSettings(), student.normalize, 255)
-    (batch,) = batches(tiny_scenes, name)
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_bf16_learns_what_fp32_learns(case: Case, tiny_scenes: Path) -> None:
+    losses = []
+    for bf16 in (False, True):
+        student = case.student()
+        method = case.built(student)
+        (batch,) = case.batches(tiny_scenes)
+        with autocast(bf16, torch.device("cpu")):
+            losses.append(method.step(student.train(), case.teacher(student, method), batch).loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_a_batch_of_one_is_enough(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    method = case.built(student)
+    (batch,) = case.batches(tiny_scenes, size=1)
+    result = method.step(student.train(), case.teacher(student, method), batch)
+    result.loss.backward()
+    assert torch.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_a_batch_without_a_valid_pixel_changes_nothing(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    method = case.built(student)
+    (batch,) = case.batches(tiny_scenes)
     batch.labeled.mask_BHW.fill_(255)
-    if batch.unlabeled is not None:
-        batch.unlabeled.ignore_BHW.fill_(True)
+    for unlabeled in (batch.unlabeled, batch.second):
+        if unlabeled is not None:
+            unlabeled.ignore_BHW.fill_(True)
     batch = replace(batch, pixels=PixelCounts.unstacked(torch.zeros_like(batch.pixels.stacked())))
-    result = method.step(student.train(), make_teacher(student), batch)
+    result = method.step(student.train(), case.teacher(student, method), batch)
     result.loss.backward()
     assert result.loss.item() == 0
     assert not any(p.grad.any() for p in student.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.views])
-def test_the_weight_and_the_threshold_act(name: str, tiny_scenes: Path, student: Segmenter) -> None:
-    (batch,) = batches(tiny_scenes, name)
+@pytest.mark.parametrize("case", LEARN_UNLABELED, ids=str)
+def test_the_weight_and_the_threshold_act(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    (batch,) = case.batches(tiny_scenes)
 
     def losses(consistency: ConsistencyConfig) -> tuple[float, float, float]:
-        method = METHODS[name](MethodSettings(consistency=consistency), student.normalize, 255)
-        result = method.step(student, make_teacher(student), batch)
+        method = replace(case, consistency=consistency).built(student)
+        result = method.step(student, case.teacher(student, method), batch)
         return result.loss.item(), float(result.logs["loss_x"]), float(result.logs["loss_s"])
 
     loss, loss_x, loss_s = losses(ConsistencyConfig(threshold=0.0, weight=1.0))
@@ -120,6 +195,39 @@ def test_the_weight_and_the_threshold_act(name: str, tiny_scenes: Path, student:
     assert strict[2] == 0
 
 
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_what_a_method_remembers_can_be_restored(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    method, other = case.built(student), case.built(student)
+    (batch,) = case.batches(tiny_scenes)
+    method.step(student.train(), case.teacher(student, method), batch)
+    other.restore(method.state())
+    assert other.state().keys() == method.state().keys()
+    assert all(torch.equal(tensor, method.state()[name]) for name, tensor in other.state().items())
+
+
+def test_a_state_that_the_method_does_not_have_is_refused() -> None:
+    case = Case("supervised")
+    with pytest.raises(RunError, match="Supervised does not have"):
+        case.built(case.student()).restore({"queue": torch.zeros(1)})
+
+
+def test_the_recipe_overrides_who_labels() -> None:
+    def facts(**consistency: Any) -> tuple[bool, bool]:
+        method = Case("fixmatch", consistency=ConsistencyConfig(**consistency)).built(Case("fixmatch").student())
+        return method.student_labels, method.ema_teacher
+
+    assert facts() == (False, True)
+    assert facts(teacher="student") == (True, False)
+    assert facts(teacher="student", average=True) == (True, True)
+
+
 def test_unknown_method_names_the_closest() -> None:
     with pytest.raises(ConfigError, match="unimatch_v2"):
         find_method("unimatch-v2")
+
+
+def test_a_name_is_given_to_one_method_only() -> None:
+    register_method("fixmatch", FixMatch)
+    with pytest.raises(ConfigError, match="there is a method 'supervised' already"):
+        register_method("supervised", FixMatch)

@@ -60,7 +60,7 @@ class Canned(nn.Module):
 def batch_of(mask_BHW: Tensor) -> Batch:
     count = (mask_BHW != 255).sum().double()
     images = torch.zeros(B, 1, H, W, 3, dtype=torch.uint8)
-    place = Place(seed=0, step=0, batch=B, chunks=1, positions_B=torch.arange(B))
+    place = Place(seed=0, step=0, steps=1, steps_per_epoch=1, batch=B, chunks=1, positions_B=torch.arange(B))
     pixels = PixelCounts(count, torch.zeros(()), torch.zeros(0))
     return Batch(place, Labeled(images, mask_BHW.to(torch.uint8)), None, pixels, ids=())
 
@@ -86,7 +86,7 @@ def test_losses_with_ignored_and_unsure_pixels_and_cutmix(scale: float) -> None:
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.7, 100), (0.7, 1500), (0.3, 1000), (0.7, 200_000)])
 def test_ohem(threshold: float, kept: int) -> None:
-    config = LossConfig(labeled="ohem", ohem_threshold=threshold, ohem_min_kept=kept)
+    config = LossConfig(labeled="ohem", ohem_threshold=threshold, ohem_min_kept=kept // B)
     loss = ohem_loss(2 * noise("pred_x", B, K, H, W), masks("mask_x", K, B, H, W), config, 255)
     assert loss.item() == pytest.approx(GOLDEN["ohem"][str(kept)], rel=1e-5)
 

@@ -15,7 +15,7 @@ def batch_of(mask_BHW: Tensor, count: int, chunks: int = 1) -> Batch:
     size = len(mask_BHW)
     images = torch.zeros(size, 1, *mask_BHW.shape[1:], 3, dtype=torch.uint8)
     pixels = PixelCounts(torch.tensor(float(count)), torch.zeros(()), torch.zeros(0))
-    return Batch(Place(0, 0, 0, chunks, torch.zeros(0)), Labeled(images, mask_BHW), None, pixels, ids=())
+    return Batch(Place(0, 0, 1, 1, 0, chunks, torch.zeros(0)), Labeled(images, mask_BHW), None, pixels, ids=())
 
 
 def some(size: int = 4) -> tuple[Tensor, Tensor]:
@@ -69,3 +69,11 @@ def test_ohem_keeps_the_hardest_pixels() -> None:
     torch.testing.assert_close(ohem_loss(logits, mask, config, 255), -torch.tensor(0.5).log())
     more = replace(config, ohem_min_kept=3)
     torch.testing.assert_close(ohem_loss(logits, mask, more, 255), -torch.tensor([0.8, 0.6, 0.5]).log().mean())
+
+
+def test_ohem_keeps_as_many_pixels_of_each_image_whatever_the_batch() -> None:
+    logits, mask = some()
+    config = LossConfig(labeled="ohem", ohem_threshold=0.0, ohem_min_kept=3)
+    single = ohem_loss(logits[:1], mask[:1].long(), config, 255)
+    twice = ohem_loss(logits[:1].repeat(4, 1, 1, 1), mask[:1].long().repeat(4, 1, 1), config, 255)
+    torch.testing.assert_close(twice, single)

@@ -36,12 +36,13 @@ def draw_cutmix_box(rng: np.random.Generator, size: int, config: StrongViewConfi
             return torch.tensor((x, y, x + width, y + height))
 
 
-def cutmix(x: Tensor, box_B4: Tensor) -> Tensor:
-    """Paste: inside its box, sample i shows sample B - 1 - i.
+def cutmix(x: Tensor, box_B4: Tensor, content: Tensor | None = None) -> Tensor:
+    """Paste: inside its box, sample i shows what `content` has there; without content, sample B - 1 - i.
 
     Args:
         x: (B, ..., H, W) of any dtype: images, labels, confidences, ignore maps, with or without frames and channels.
         box_B4: (B, 4) int64 boxes as of `draw_cutmix_box`, on the same device.
+        content: what is pasted, like `x` (UniMatch V1 pastes from a second batch), or None (FixMatch, UniMatch V2).
 
     Returns:
         A new tensor of the shape and dtype of `x`. Never waits for the device.
@@ -54,4 +55,5 @@ def cutmix(x: Tensor, box_B4: Tensor) -> Tensor:
     in_columns_BW = (column >= x0) & (column < x1)
     inside_BHW = in_rows_BH[:, :, None] & in_columns_BW[:, None, :]
     between = (1,) * (x.dim() - 3)
-    return torch.where(inside_BHW.reshape(len(x), *between, height, width), x.flip(0), x)
+    pasted = x.flip(0) if content is None else content
+    return torch.where(inside_BHW.reshape(len(x), *between, height, width), pasted, x)

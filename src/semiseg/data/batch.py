@@ -13,10 +13,11 @@ from semiseg.augment import ViewDraws
 
 @dataclass(frozen=True)
 class Labeled:
-    """Labeled crops: `images_BTHWC` uint8 and `mask_BHW` uint8 (class ids and the ignore value)."""
+    """Labeled crops: `images_BTHWC` uint8, `mask_BHW` uint8 (class ids, the ignore value), draws of strong views."""
 
     images_BTHWC: Tensor
     mask_BHW: Tensor
+    views: tuple[ViewDraws, ...] = ()
 
     @property
     def images_BTCHW(self) -> Tensor:
@@ -45,7 +46,7 @@ class PixelCounts:
     Attributes:
         labeled: labeled pixels that are not ignored.
         weak: unlabeled pixels that are not padding.
-        views: the same in each strong view, after CutMix; shape (V,).
+        views: the same in each strong view, after CutMix from the batch or from the second one; shape (V,).
     """
 
     labeled: Tensor
@@ -69,6 +70,8 @@ class Place:
     Attributes:
         seed: the run's seed.
         step: the optimizer step, from 0.
+        steps: length of the run in steps.
+        steps_per_epoch: length of an epoch in steps.
         batch: size of the global unlabeled batch.
         chunks: how many chunks (processes x accumulation) the global batch is divided into.
         positions_B: the places of this chunk's unlabeled samples in the global batch, int64.
@@ -76,6 +79,8 @@ class Place:
 
     seed: int
     step: int
+    steps: int
+    steps_per_epoch: int
     batch: int
     chunks: int
     positions_B: Tensor
@@ -89,6 +94,7 @@ class Batch:
         place: which chunk of which step.
         labeled: labeled crops.
         unlabeled: unlabeled crops, or None for methods that use none.
+        second: as many further unlabeled crops, drawn independently, for methods that paste from them.
         pixels: the divisors of the losses; the loop replaces this chunk's counts by the global batch's.
         ids: the samples' ids, labeled then unlabeled, for messages.
     """
@@ -98,13 +104,18 @@ class Batch:
     unlabeled: Unlabeled | None
     pixels: PixelCounts
     ids: tuple[str, ...]
+    second: Unlabeled | None = None
 
     def _moved(self, move: Callable[[Tensor], Tensor], views: Callable[[ViewDraws], ViewDraws]) -> Batch:
-        u = self.unlabeled
+        def moved(u: Unlabeled | None) -> Unlabeled | None:
+            return u and Unlabeled(move(u.images_BTHWC), move(u.ignore_BHW), tuple(map(views, u.views)))
+
+        labeled = self.labeled
         return replace(
             self,
-            labeled=Labeled(move(self.labeled.images_BTHWC), move(self.labeled.mask_BHW)),
-            unlabeled=u and Unlabeled(move(u.images_BTHWC), move(u.ignore_BHW), tuple(views(view) for view in u.views)),
+            labeled=Labeled(move(labeled.images_BTHWC), move(labeled.mask_BHW), tuple(map(views, labeled.views))),
+            unlabeled=moved(self.unlabeled),
+            second=moved(self.second),
             pixels=PixelCounts.unstacked(move(self.pixels.stacked())),
         )
 

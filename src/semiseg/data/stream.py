@@ -80,6 +80,8 @@ class TrainStream(TorchDataset[Batch]):
         views: int,
         seed: int,
         steps: int | None = None,
+        labeled_views: int = 0,
+        second: bool = False,
     ) -> None:
         """Prepare the stream; nothing is read yet.
 
@@ -91,9 +93,12 @@ class TrainStream(TorchDataset[Batch]):
             views: strong views of each unlabeled image.
             seed: the run's seed.
             steps: length of the stream in steps; default one epoch.
+            labeled_views: strong views of each labeled image.
+            second: draw a second unlabeled batch beside the first.
         """
         self.dataset, self.config, self.division = dataset, config, division
         self.strong, self.views, self.seed = strong, views, seed
+        self.labeled_views, self.second = labeled_views, second
         self.steps = self.steps_per_epoch if steps is None else steps
 
     @property
@@ -118,15 +123,25 @@ class TrainStream(TorchDataset[Batch]):
         labeled_slots = [place * division.labeled + position for position in labeled]
         unlabeled_slots = [place * division.unlabeled + position for position in unlabeled]
         labeled_part, labeled_ids = self._labeled(epoch, labeled_slots)
-        unlabeled_part, unlabeled_ids = self._unlabeled(epoch, unlabeled_slots) if unlabeled else (None, [])
+        nothing: tuple[None, list[str]] = (None, [])
+        unlabeled_part, unlabeled_ids = self._unlabeled(epoch, unlabeled_slots, "unlabeled") if unlabeled else nothing
+        pasted = bool(unlabeled) and self.second
+        second_part, second_ids = self._unlabeled(epoch, unlabeled_slots, "second unlabeled") if pasted else nothing
         return Batch(
             place=Place(
-                self.seed, step, division.unlabeled, division.chunks, torch.tensor(unlabeled, dtype=torch.int64)
+                seed=self.seed,
+                step=step,
+                steps=self.steps,
+                steps_per_epoch=self.steps_per_epoch,
+                batch=division.unlabeled,
+                chunks=division.chunks,
+                positions_B=torch.tensor(unlabeled, dtype=torch.int64),
             ),
             labeled=labeled_part,
             unlabeled=unlabeled_part,
-            pixels=self._pixels(labeled_part, unlabeled_part),
-            ids=(*labeled_ids, *unlabeled_ids),
+            second=second_part,
+            pixels=self._pixels(labeled_part, unlabeled_part, second_part),
+            ids=(*labeled_ids, *unlabeled_ids, *second_ids),
         )
 
     def _order(self, epoch: int, purpose: str, count: int) -> NDArray[np.int64]:
@@ -140,44 +155,50 @@ class TrainStream(TorchDataset[Batch]):
     def _labeled(self, epoch: int, slots: Sequence[int]) -> tuple[Labeled, list[str]]:
         order = self._order(epoch, "labeled", len(self.dataset.labeled))
         images, masks, ids = [], [], []
+        drawn: list[list[ViewDraws]] = []
         for slot in slots:
             sample = self.dataset.labeled[order[slot]]
             frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
             geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             masks.append(crop_mask(self._mask(sample), geometry, self.dataset.spec.ignore_value))
+            drawn.append(self._draw_views("strong view of labeled", epoch, slot, len(frames), self.labeled_views))
             ids.append(sample.id)
-        return Labeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))), ids
+        views = tuple(map(stack_views, zip(*drawn, strict=True)))
+        return Labeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), views), ids
+
+    def _draw_views(self, purpose: str, epoch: int, slot: int, frames: int, views: int) -> list[ViewDraws]:
+        generators = (rng(self.seed, purpose, epoch, slot, view) for view in range(views))
+        return [draw_view(generator, frames, self.config.crop, self.strong) for generator in generators]
 
     def _mask(self, sample: Sample) -> NDArray[np.uint8]:
         assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
         return read_class_ids(sample.mask, self.dataset.spec, self.config.max_pixels)
 
-    def _unlabeled(self, epoch: int, slots: Sequence[int]) -> tuple[Unlabeled, list[str]]:
-        order = self._order(epoch, "unlabeled", len(self.dataset.unlabeled))
+    def _unlabeled(self, epoch: int, slots: Sequence[int], purpose: str) -> tuple[Unlabeled, list[str]]:
+        order = self._order(epoch, purpose, len(self.dataset.unlabeled))
+        strong = "strong view" if purpose == "unlabeled" else f"strong view of {purpose}"
         images, ignores, ids = [], [], []
-        views: list[list[ViewDraws]] = [[] for _ in range(self.views)]
+        drawn: list[list[ViewDraws]] = []
         for slot in slots:
             sample = self.dataset.unlabeled[order[slot]]
             frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
-            geometry = self._draw_geometry(epoch, "unlabeled", slot, frames[0].size)
+            geometry = self._draw_geometry(epoch, purpose, slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             ignores.append(padding(geometry))
-            for view, drawn in enumerate(views):
-                draws = rng(self.seed, "strong view", epoch, slot, view)
-                drawn.append(draw_view(draws, len(frames), self.config.crop, self.strong))
+            drawn.append(self._draw_views(strong, epoch, slot, len(frames), self.views))
             ids.append(sample.id)
-        stacked = tuple(stack_views(drawn) for drawn in views)
-        return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), stacked), ids
+        views = tuple(map(stack_views, zip(*drawn, strict=True)))
+        return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), views), ids
 
-    def _pixels(self, labeled: Labeled, unlabeled: Unlabeled | None) -> PixelCounts:
+    def _pixels(self, labeled: Labeled, unlabeled: Unlabeled | None, second: Unlabeled | None) -> PixelCounts:
         """Count here in the worker, from masks and boxes alone: the loop reduces the counts before the forward pass."""
         zero = torch.zeros((), dtype=torch.float64)
         counts = (labeled.mask_BHW != self.dataset.spec.ignore_value).sum(dtype=torch.float64)
         if unlabeled is None:
             return PixelCounts(counts, zero, torch.zeros(self.views, dtype=torch.float64))
-        valid = ~unlabeled.ignore_BHW
-        views = [cutmix(valid, view.box_B4).sum(dtype=torch.float64) for view in unlabeled.views]
+        valid, content = ~unlabeled.ignore_BHW, ~second.ignore_BHW if second else None
+        views = [cutmix(valid, view.box_B4, content).sum(dtype=torch.float64) for view in unlabeled.views]
         return PixelCounts(counts, valid.sum(dtype=torch.float64), torch.stack(views) if views else zero[None][:0])
 
 

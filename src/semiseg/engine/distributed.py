@@ -50,6 +50,14 @@ class Processes:
         dist.all_reduce(total)
         return total
 
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Concatenate a tensor, of one shape in all processes, along its first dimension, in the order of ranks."""
+        if self.count == 1:
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.count)]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.count > 1:

@@ -32,7 +32,7 @@ from semiseg.engine.precision import autocast
 from semiseg.engine.progress import Progress, against_published
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.runlog import RunLog
-from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, set_lr
+from semiseg.engine.schedule import ScheduleConfig, lr_factor, set_lr
 from semiseg.errors import RunError
 from semiseg.methods import Method, ema_decay, make_teacher, update_teacher
 from semiseg.models import ModelCard, Segmenter, save_model
@@ -49,11 +49,9 @@ class Task:
         stream: the batches of the run.
         evaluator: the val samples and how to evaluate.
         card: facts of the model, written with it.
-        optimizer: rates and decay.
-        lr_scale: factor on the rates for the global batch.
+        optimizer: over the student's parameters, at the full rates.
         schedule: lengths.
         evaluation: when to evaluate.
-        threshold: confidence below which pictures grey a pseudo-label.
         workers: loader processes.
         bf16: whether models run in bf16.
         directory: the run.
@@ -63,16 +61,14 @@ class Task:
         report: called by the main process with the run directory after each evaluation and at the end.
     """
 
-    method: Method
+    method: Method[Any]
     student: Segmenter
     stream: TrainStream
     evaluator: Evaluator
     card: ModelCard
-    optimizer: OptimizerConfig
-    lr_scale: float
+    optimizer: torch.optim.Optimizer
     schedule: ScheduleConfig
     evaluation: EvaluationConfig
-    threshold: float
     workers: int
     bf16: bool
     directory: RunDirectory
@@ -160,7 +156,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
 def _begin(task: Task) -> _State:
     teacher = make_teacher(task.student) if task.method.ema_teacher else task.student
     task.student.train()
-    return _State(task.student, teacher, build_optimizer(task.student, task.optimizer, task.lr_scale))
+    return _State(task.student, teacher, task.optimizer)
 
 
 def _wrap(student: Segmenter, processes: Processes) -> nn.Module:
@@ -225,7 +221,7 @@ def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> Non
         _keep_model(task, state, found[judged].scores)
     if task.processes.is_main:
         unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
-        sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.threshold)
+        sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.method.shared.consistency.threshold)
         save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
     figures = {name: result.judged_by for name, result in found.items()}
     log.say(progress.verdict(state.step, figures, state.best))
@@ -268,6 +264,7 @@ def _save(task: Task, state: _State) -> None:
         "student": state.student.state_dict(),
         "optimizer": optimizer_tensors(state.optimizer),
         "meter": sums,
+        "method": task.method.state(),
     }
     if state.teacher is not state.student:
         parts["teacher"] = state.teacher.state_dict()
@@ -285,6 +282,7 @@ def _restore(task: Task, state: _State, say: Callable[[str], None]) -> None:
     if state.teacher is not state.student:
         state.teacher.load_state_dict(checkpoint.part("teacher"))
     restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
+    task.method.restore(checkpoint.part("method"))
     facts = checkpoint.state
     state.step, state.best, state.best_step = checkpoint.step, facts["best"], facts["best_step"]
     state.meter.restore(facts["meter_steps"], checkpoint.part("meter"), task.processes)

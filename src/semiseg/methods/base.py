@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from semiseg.data import Batch
+from semiseg.errors import RunError
+from semiseg.methods.consistency import ConsistencyConfig, Labeler
+from semiseg.methods.context import Context
+from semiseg.methods.losses import LossConfig
 from semiseg.models import Segmenter
 
-if TYPE_CHECKING:
-    from semiseg.methods.settings import MethodSettings
-
-Normalize = Callable[[Tensor], Tensor]
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -36,40 +37,59 @@ class NoSettings:
     """The settings of a method that has none of its own."""
 
 
-class Method(ABC):
+@dataclass(frozen=True, kw_only=True)
+class SharedSettings:
+    """The settings that methods share; each takes what it needs."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The loss of labeled images."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Learning from pseudo-labels."""
+
+
+class Method(ABC, Generic[C]):
     """One way to learn from labeled and unlabeled images.
 
     Attributes:
         config_class: the dataclass of the method's own settings; they are the section of the method's name.
         views: strong views drawn of each unlabeled image; 0 means that unlabeled images are not used.
+        labeled_views: strong views drawn of each labeled image.
+        second_unlabeled: whether CutMix pastes from a second, independently drawn unlabeled batch.
         labeled_factor: labeled samples in a step for each one of the recipe's batch.
-        ema_teacher: whether the loop keeps an exponential moving average of the student as the teacher.
+        teacher: who labels unlabeled images, where the recipe's `consistency.teacher` does not say: the exponential
+            moving average (EMA) of the student, or the student itself.
     """
 
     config_class: ClassVar[type] = NoSettings
     views: ClassVar[int] = 0
+    labeled_views: ClassVar[int] = 0
+    second_unlabeled: ClassVar[bool] = False
     labeled_factor: ClassVar[int] = 1
+    teacher: ClassVar[Labeler] = "ema"
 
-    def __init__(self, settings: MethodSettings, normalize: Normalize, ignore_value: int) -> None:
-        """Keep the settings.
+    def __init__(self, config: C, shared: SharedSettings, context: Context) -> None:
+        """Keep the settings; a subclass also builds what it needs and cannot go without.
 
         Args:
-            settings: settings of all methods.
-            normalize: turns `images_BTCHW`, uint8 or float in [0, 1], into the encoder's input.
-            ignore_value: the mask value that is not learned.
-        """
-        self.settings, self.normalize, self.ignore_value = settings, normalize, ignore_value
+            config: the method's own settings.
+            shared: the settings that methods share.
+            context: the run.
 
-    @property
-    def ema_teacher(self) -> bool:
-        """Whether the loop keeps an EMA teacher."""
-        config = self.settings.consistency
-        return self.views > 0 and (config.teacher == "ema" or config.average)
+        Raises:
+            SemisegError: the run cannot be trained so; nothing has been written yet.
+        """
+        self.config, self.shared, self.context = config, shared, context
+        self.normalize, self.ignore_value = context.normalize, context.spec.ignore_value
 
     @property
     def student_labels(self) -> bool:
         """Whether the student itself labels the unlabeled images."""
-        return self.settings.consistency.teacher == "student"
+        return (self.shared.consistency.teacher or self.teacher) == "student"
+
+    @property
+    def ema_teacher(self) -> bool:
+        """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
+        return self.views > 0 and (self.shared.consistency.average or not self.student_labels)
 
     @abstractmethod
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
@@ -80,3 +100,20 @@ class Method(ABC):
             teacher: the segmenter that labels the unlabeled images: the EMA teacher, or the student unwrapped.
             batch: the chunk, on the device, with the global batch's pixel counts.
         """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the method itself remembers between steps, for a checkpoint: the same in all processes."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Undo `state`; the tensors may lie on another device.
+
+        Raises:
+            RunError: they are not of this method.
+        """
+        if tensors:
+            raise RunError(
+                f"the checkpoint holds a state that {type(self).__name__} does not have",
+                where=", ".join(tensors),
+                remedy="resume with the method of the run",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of th
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Unlabeled
+from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.losses import share
 from semiseg.models import FeatureHook, LevelHook
 
-if TYPE_CHECKING:
-    from semiseg.methods.base import Normalize
+Labeler = Literal["ema", "student"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class ConsistencyConfig:
     """Least confidence of a pseudo-label that is learned, 0 to 1 (published 0.95; figure 5 varies it)."""
     weight: float = 1.0
     """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
-    teacher: Literal["ema", "student"] = "ema"
+    teacher: Labeler | None = None
     """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
-    detection)."""
+    detection). Default: as the method was published."""
     average: bool = False
-    """With `teacher: student`: keep and evaluate the moving average all the same (the published change detection)."""
+    """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,27 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         model.train(training)
 
 
+def _casting_anew(device_type: str) -> torch.autocast:
+    """Return the autocast of here and now, without its cache of cast weights.
+
+    A student that labels for itself would leave weights in the cache that were cast without a gradient, and torch up to
+    2.10 then takes them for the student's own forward pass: its linear layers would not train (PyTorch PR 165068).
+    """
+    return torch.autocast(
+        device_type,
+        dtype=torch.get_autocast_dtype(device_type),
+        enabled=torch.is_autocast_enabled(device_type),
+        cache_enabled=False,
+    )
+
+
 @torch.no_grad()
 def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
     """Label normalised weak views with the teacher in eval mode.
 
     `no_grad`, not `inference_mode`: tensors made under the latter cannot be saved for the student's backward pass.
     """
-    with evaluating(teacher):
+    with evaluating(teacher), _casting_anew(images_BTCHW.device.type):
         logits_BKHW = teacher(images_BTCHW).float()
     top_BHW, label_BHW = logits_BKHW.max(dim=1)
     # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
@@ -128,20 +142,22 @@ def forward_together(
     student: nn.Module,
     *streams: tuple[Tensor, Tensor | None],
     keep_at: Literal["encoder", "classifier"] = "encoder",
+    together: bool = False,
 ) -> list[Tensor]:
     """Run several streams of images through the student in one pass and part the logits again.
 
     One pass instead of several halves the launches, and under DistributedDataParallel there is one forward pass for
     each backward pass. Where no layer couples the samples of a batch, the results are those of separate passes. Batch
     norms do couple them: then the first stream, the labeled one, has a pass of its own and the others share one, as
-    published with UniMatch V2, so that each pass is normalised by statistics of its own.
+    published with UniMatch V2, so that each pass is normalised by statistics of its own; unless told to stay together.
 
     Args:
         student: the segmenter.
         *streams: pairs of normalised `images_BTCHW` and channel multipliers `keep_BD`, or None for no dropout.
         keep_at: where the multipliers act.
+        together: let batch norms see all streams at once (the published FixMatch).
     """
-    if not any(isinstance(module, BatchNorm) for module in student.modules()):
+    if together or not any(isinstance(module, BatchNorm) for module in student.modules()):
         return _one_pass(student, streams, keep_at)
     return [*_one_pass(student, streams[:1], keep_at), *_one_pass(student, streams[1:], keep_at)]
 

@@ -29,7 +29,7 @@ class FixMatchConfig:
     """Dropout of the strong view's features; `random` is the feature augmentation of figure 4a."""
 
 
-class FixMatch(Method):
+class FixMatch(Method[FixMatchConfig]):
     """One strong view of each unlabeled image learns the teacher's confident labels of the weak view."""
 
     config_class = FixMatchConfig
@@ -37,20 +37,22 @@ class FixMatch(Method):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + consistency loss) / 2."""
-        config, unlabeled = self.settings.consistency, batch.unlabeled
+        consistency, unlabeled = self.shared.consistency, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
-        kind = self.settings.fixmatch.dropout
-        (keep_BD,) = channel_masks(kind, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
+        (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 
         logits_x, logits_s = forward_together(
-            student, (self.normalize(batch.labeled.images_BTCHW), None), (view.images_BTCHW, keep_BD)
+            student,
+            (self.normalize(batch.labeled.images_BTCHW), None),
+            (view.images_BTCHW, keep_BD),
+            together=True,
         )
-        loss_x = labeled_loss(logits_x, batch, self.settings.loss, self.ignore_value)
-        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], config.threshold)
+        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
+        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], consistency.threshold)
         return StepResult(
-            loss=(loss_x + config.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, config.threshold),
+            loss=(loss_x + consistency.weight * loss_s) / 2,
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),
         )

@@ -20,8 +20,9 @@ class LossConfig:
     """`ce`: cross-entropy; `ohem`: cross-entropy of hard pixels (published for Cityscapes)."""
     ohem_threshold: float = 0.7
     """OHEM: a pixel is hard if its true class has at most this probability."""
-    ohem_min_kept: int = 200_000
-    """OHEM: at least this many pixels of a chunk are kept, the hardest first."""
+    ohem_min_kept: int = 100_000
+    """OHEM: at least this many pixels for each image of a chunk are kept, the hardest of the chunk first (published:
+    200,000 of a GPU's two images)."""
 
 
 def share(sum_: Tensor, count: Tensor) -> Tensor:
@@ -46,16 +47,17 @@ def ohem_loss(logits_BKHW: Tensor, mask_BHW: Tensor, config: LossConfig, ignore_
     """Return the mean cross-entropy of the hard pixels (online hard example mining).
 
     Hard are pixels whose true class has a probability of at most the threshold, but at least the `ohem_min_kept`
-    hardest; where fewer pixels are valid, all of them.
+    hardest for each image; where fewer pixels are valid, all of them.
     """
+    wanted = config.ohem_min_kept * len(mask_BHW)
     valid = mask_BHW != ignore_value
     loss = F.cross_entropy(logits_BKHW.float(), mask_BHW, ignore_index=ignore_value, reduction="none")
     # -log p of the true class is the loss itself; ignored pixels count as certain, so they are kept last.
     probability = torch.where(valid, (-loss.detach()).exp(), 1.0).flatten()
-    kept = min(config.ohem_min_kept, probability.numel())
+    kept = min(wanted, probability.numel())
     if kept > 0:
         hardest = probability.kthvalue(kept).values.clamp(min=config.ohem_threshold)
-        enough = valid.sum() >= config.ohem_min_kept
+        enough = valid.sum() >= wanted
         keep = valid & ((probability.view_as(loss) <= hardest) | ~enough)
     else:
         keep = valid & (probability.view_as(loss) <= config.ohem_threshold)

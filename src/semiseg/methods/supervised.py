@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from semiseg.data import Batch
-from semiseg.methods.base import Method, StepResult
+from semiseg.methods.base import Method, NoSettings, StepResult
 from semiseg.methods.losses import labeled_loss
 from semiseg.models import Segmenter
 
 
-class Supervised(Method):
+class Supervised(Method[NoSettings]):
     """Cross-entropy (or OHEM) on labeled crops; the batch is doubled, as published."""
 
     labeled_factor = 2
@@ -18,5 +18,5 @@ class Supervised(Method):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss; the teacher is not asked."""
         logits = student(self.normalize(batch.labeled.images_BTCHW))
-        loss = labeled_loss(logits, batch, self.settings.loss, self.ignore_value)
+        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value)
         return StepResult(loss=loss, logs={"loss_x": loss.detach()})

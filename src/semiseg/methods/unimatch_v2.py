@@ -31,7 +31,7 @@ class UniMatchV2Config:
     """Where: on all levels of the encoder's output, or on the decoder's features before the classifier (table 12)."""
 
 
-class UniMatchV2(Method):
+class UniMatchV2(Method[UniMatchV2Config]):
     """Two strong views of each unlabeled image, complementary channel dropout, an EMA teacher (section 3)."""
 
     config_class = UniMatchV2Config
@@ -39,27 +39,26 @@ class UniMatchV2(Method):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + mean consistency loss of the two views) / 2."""
-        config, unlabeled = self.settings.consistency, batch.unlabeled
+        consistency, unlabeled = self.shared.consistency, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
         view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
-        v2 = self.settings.unimatch_v2
-        width = teacher.width if v2.dropout_at == "encoder" else teacher.decoder.features
-        keep1_BD, keep2_BD = channel_masks(v2.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
+        width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
+        keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
 
         logits_x, logits_1, logits_2 = forward_together(
             student,
             (self.normalize(batch.labeled.images_BTCHW), None),
             (view1.images_BTCHW, keep1_BD),
             (view2.images_BTCHW, keep2_BD),
-            keep_at=v2.dropout_at,
+            keep_at=self.config.dropout_at,
         )
-        loss_x = labeled_loss(logits_x, batch, self.settings.loss, self.ignore_value)
-        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], config.threshold)
-        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], config.threshold)
+        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
+        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], consistency.threshold)
+        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], consistency.threshold)
         loss_s = (loss_1 + loss_2) / 2
         return StepResult(
-            loss=(loss_x + config.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, config.threshold),
+            loss=(loss_x + consistency.weight * loss_s) / 2,
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),
         )
