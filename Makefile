@@ -21,8 +21,8 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev,geo,mit,prepare]'
 	@touch $@
 
-demo: install ## train on the embedded scenes and show what comes out
-	$(BIN)/semiseg demo --fresh
+demo: install ## train on the embedded scenes and show what comes out; goes on where it was cut off
+	$(BIN)/semiseg demo
 
 # Two workers with one thread each: torch's own threads would fight over the cores.
 test: install ## run the tests

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import yaml
 from semiseg import quickstart
 from semiseg.api import TrainedRun
 from semiseg.config import Config
-from semiseg.data.scenes import write_scenes
 from semiseg.engine.training import TrainingResult
 from semiseg.errors import ConfigError, RunError
 from semiseg.quickstart import METHODS, demo
@@ -24,7 +22,8 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def _few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quickstart, "write_scenes", partial(write_scenes, labeled=4, unlabeled=4, val=2, size=64))
+    for name, count in {"_LABELED": 4, "_UNLABELED": 4, "_VAL": 2}.items():
+        monkeypatch.setattr(quickstart, name, count)
 
 
 @pytest.fixture
@@ -32,10 +31,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Train nothing; return the configurations that would have been trained, as they come."""
     configs: list[Config] = []
 
-    def train(config: Config) -> TrainedRun:
+    def train(config: Config, *, resume: bool) -> TrainedRun:
         configs.append(config)
         path = Path(config.run.folder) / str(config.run.name)
-        path.mkdir()
+        (path / "model").mkdir(parents=True, exist_ok=True)
         return TrainedRun(path, TrainingResult(best=len(configs) / 4, best_step=1, steps=1, seconds=1.0))
 
     monkeypatch.setattr(quickstart, "train", train)
@@ -49,7 +48,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_the_demo_trains_three_methods_on_the_same_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     summary = demo(out, seed=3, overrides=TINY)
-    assert sorted(path.name for path in out.iterdir()) == sorted(["scenes", "summary.json", *METHODS])
+    assert sorted(path.name for path in out.iterdir()) == sorted(["scenes", "demo.json", "summary.json", *METHODS])
     assert json.loads((out / "summary.json").read_text()) == summary
     assert summary.keys() == {*METHODS, "seconds"}
     assert summary["seconds"] > 0
@@ -80,28 +79,60 @@ def test_the_table_compares_with_labeled_only(
     assert "+50.0" in rows["UniMatch V2"]
 
 
-def test_an_earlier_demo_is_kept_unless_a_fresh_one_is_asked_for(trained: list[Config], tmp_path: Path) -> None:
-    demo(tmp_path)
+def test_a_finished_demo_is_shown_again_and_a_fresh_one_replaces_it(
+    trained: list[Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".draft-7-0.part").touch()  # as a killed demo leaves it
+    first = demo(tmp_path)
     (tmp_path / "fixmatch" / "old").write_text("old")
     before = contents(tmp_path)
-    with pytest.raises(RunError, match="--fresh"):
-        demo(tmp_path)
+    capsys.readouterr()
+    assert demo(tmp_path) == first
     assert contents(tmp_path) == before
+    assert len(trained) == 3
+    assert "3 trainings (3 kept from before; --fresh trains all anew)" in capsys.readouterr().out
     demo(tmp_path, fresh=True)
     assert not (tmp_path / "fixmatch" / "old").exists()
     assert len(trained) == 6
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_what_is_no_demo_is_never_removed(trained: list[Config], tmp_path: Path, fresh: bool) -> None:
-    (tmp_path / "scenes").mkdir()
-    (tmp_path / "thesis.txt").write_text("years")
-    with pytest.raises(RunError, match="not empty"):
-        demo(tmp_path, fresh=fresh)
-    with pytest.raises(RunError):
-        demo(tmp_path / "thesis.txt", fresh=fresh)
-    assert contents(tmp_path) == {tmp_path / "thesis.txt": b"years"}
+def test_a_demo_of_other_settings_is_no_demo_to_go_on_with(trained: list[Config], tmp_path: Path) -> None:
+    demo(tmp_path)
+    before = contents(tmp_path)
+    for other in ({"seed": 1}, {"task": "change"}, {"overrides": ("--schedule.steps", "3")}):
+        with pytest.raises(RunError, match="--fresh"):
+            demo(tmp_path, **other)  # type: ignore[arg-type]
+    (tmp_path / "demo.json").write_text("{")
+    with pytest.raises(RunError, match="--fresh"):
+        demo(tmp_path)
+    (tmp_path / "demo.json").write_bytes(before[tmp_path / "demo.json"])
+    assert contents(tmp_path) == before
+
+
+def test_a_training_whose_model_is_gone_is_done_again(trained: list[Config], tmp_path: Path) -> None:
+    demo(tmp_path)
+    (tmp_path / "fixmatch" / "model").rmdir()
+    demo(tmp_path)
+    assert [config.run.name for config in trained[3:]] == ["fixmatch"]
+
+
+def test_what_no_demo_wrote_is_never_removed(trained: list[Config], tmp_path: Path) -> None:
+    """Not even folders of the names that a demo gives its own."""
+    mine = [tmp_path / "photos" / name / "a.jpg" for name in ("scenes", "fixmatch")]
+    for path in mine:
+        path.parent.mkdir(parents=True)
+        path.write_text("years")
+    for fresh in (False, True):
+        with pytest.raises(RunError, match=r"no demo wrote[\s\S]*--out"):
+            demo(tmp_path / "photos", fresh=fresh)
+        with pytest.raises(RunError, match="no demo wrote"):
+            demo(mine[0], fresh=fresh)
+    assert contents(tmp_path) == dict.fromkeys(mine, b"years")
     assert trained == []
+    demo(tmp_path / "demo")
+    (tmp_path / "demo" / "notes.txt").write_text("mine")
+    demo(tmp_path / "demo", fresh=True)
+    assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
 
 
 def test_the_demo_of_change_detection_trains_two_methods_on_pairs(

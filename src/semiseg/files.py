@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.EEXIST: "name another folder: a part of this path is a file",
     errno.ENOTDIR: "name another folder: a part of this path is a file",
 }
+_DRAFTS = ".draft-*.part"
 _REMEDY = "make the folder writable, or name another one"
 
 
@@ -89,9 +90,14 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
 
+def is_bare(folder: Path) -> bool:
+    """Tell whether a folder holds nothing but what killed processes have left."""
+    return {*folder.iterdir()} <= {*folder.glob(_DRAFTS)}
+
+
 def remove_drafts(folder: Path) -> None:
     """Remove what killed processes have left in a folder that no other process writes to."""
-    for draft in folder.glob(".draft-*"):
+    for draft in folder.glob(_DRAFTS):
         shutil.rmtree(draft) if draft.is_dir() else draft.unlink(missing_ok=True)
 
 

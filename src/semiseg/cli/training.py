@@ -15,7 +15,11 @@ def demo_verb(words: list[str]) -> None:
     parser.add_argument("--task", choices=list(TASKS), default="segmentation", help="change: two dates of each place")
     parser.add_argument("--out", type=Path, help="where everything goes; default: runs/demo, or runs/demo-change")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fresh", action="store_true", help="remove an earlier demo at the same place first")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="remove an earlier demo at the same place first, instead of going on with it",
+    )
     options = parser.parse_args(words)
     out = options.out or Path("runs") / TASKS[options.task].recipe
     summary = demo(out, task=options.task, seed=options.seed, fresh=options.fresh)

@@ -17,7 +17,7 @@ import yaml
 
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import RunError
-from semiseg.files import write_text
+from semiseg.files import is_bare, write_text
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def refuse_place(directory: RunDirectory, *, resume: bool) -> None:
 def _is_bare(directory: RunDirectory) -> bool:
     if not directory.path.is_dir():
         return False
-    return not any(directory.path.iterdir()) or (directory.lock.exists() and not directory.config.exists())
+    return is_bare(directory.path) or (directory.lock.exists() and not directory.config.exists())
 
 
 def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, int]) -> None:
