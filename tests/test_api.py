@@ -159,8 +159,9 @@ def test_an_evaluation_on_other_classes_or_on_nothing_is_refused(
     with pytest.raises(DataError, match=r"(?s)classes.*expected"):
         evaluate(run.path, DataConfig(root=str(other)), device="cpu")
     (other / "dataset.yaml").write_text(text.split("lists:")[0])
+    shutil.rmtree(other / "masks")
     with pytest.raises(DataError, match=r"(?s)no val images.*--data\.val LIST"):
-        evaluate(run.path, DataConfig(root=str(other), held_out=0.0), device="cpu")
+        evaluate(run.path, DataConfig(root=str(other)), device="cpu")
     with pytest.raises(SemisegError, match="nothing"):
         evaluate(tmp_path / "nothing", device="cpu")
 

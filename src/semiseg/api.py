@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,12 +16,12 @@ from semiseg.data import (
     Dataset,
     DatasetSpec,
     Division,
+    RunData,
     TrainStream,
-    check_dataset,
     check_labeled,
-    load_dataset,
-    load_val,
+    find_judges,
     loader_workers,
+    open_data,
 )
 from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
@@ -47,6 +47,23 @@ class TrainedRun:
 
     path: Path
     result: TrainingResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEvaluation(Evaluation):
+    """The evaluation of a finished model, and what it is about.
+
+    Attributes:
+        images: the number of val images (of pairs, for change detection).
+        origin: what named them.
+        trained_on: those of them that the model's run has seen in training: of them the figures say little.
+        notes: what else is to be said of them.
+    """
+
+    images: int
+    origin: str
+    trained_on: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
@@ -80,9 +97,9 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
     published = published_curve(config.published) if config.published else None
     with join_processes(config.device) as processes, ExitStack() as held:
         division = divide(config, processes)
-        dataset = load_dataset(config.data)
-        if processes.is_main:
-            check_dataset(dataset, config.data.max_pixels, unlabeled=division.unlabeled > 0)
+        unlabeled = division.unlabeled > 0
+        data = open_data(config.data, kept=run.data if resume else None, unlabeled=unlabeled, peers=processes)
+        dataset = data.dataset
         student = build_segmenter(
             config.model, dataset.spec.num_classes, frames=len(dataset.spec.frames), seed=config.seed
         )
@@ -91,7 +108,7 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         student = student.to(processes.device)
         method = build_method(config, processes, dataset.spec, student)
         notes: list[str] = []
-        processes.by_main(lambda: held.enter_context(_opened(run, config, dataset, resume, notes.append)))
+        processes.by_main(lambda: held.enter_context(_opened(run, config, data, resume, notes.append)))
         task = _task(config, run, processes, division, dataset, student, method)
         task = replace(task, published=published, introduction=(*task.introduction, *notes))
         return TrainedRun(run.path, fit(task, resume=resume))
@@ -99,15 +116,16 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
 
 @contextmanager
 def _opened(
-    run: RunDirectory, config: Config, dataset: Dataset, resume: bool, warn: Callable[[str], object]
+    run: RunDirectory, config: Config, data: RunData, resume: bool, warn: Callable[[str], object]
 ) -> Iterator[None]:
     """Hold the run's directory and begin or continue the run in it."""
     with hold_run(run, resume=resume, warn=warn):
         if resume:
             continue_run(run, to_dict(config), FREE_ON_RESUME)
         else:
-            counts = {name: len(getattr(dataset, name)) for name in ("labeled", "unlabeled", "val")}
+            counts = {name: len(getattr(data.dataset, name)) for name in ("labeled", "unlabeled", "val")}
             begin_run(run, to_dict(config), counts)
+        data.keep(run.data)
         yield
 
 
@@ -244,8 +262,8 @@ def _introduction(
     device = torch.cuda.get_device_name(processes.device) if processes.device.type == "cuda" else "CPU"
     return (
         f"{spec.name}: {spec.num_classes} classes, {len(dataset.labeled):,} labeled, "
-        f"{len(dataset.unlabeled):,} unlabeled, {len(dataset.val):,} val; all files checked, none both trained and "
-        "evaluated on",
+        f"{len(dataset.unlabeled):,} unlabeled, {len(dataset.val):,} val, none both trained and evaluated on; "
+        + ("labeled and val files decoded" + (", headers of unlabeled images read" if dataset.unlabeled else "")),
         *dataset.notes,
         f"{config.method}: {config.model.encoder} + {config.model.decoder}, crop {config.data.crop}, "
         f"{'bf16' if bf16 else 'fp32'} on {device}",
@@ -265,12 +283,13 @@ def evaluate(
     precision: Precision = "auto",
     protocol: Protocol | None = None,
     tile: int | None = None,
-) -> Evaluation:
+) -> ModelEvaluation:
     """Evaluate a saved model on val images, as training does.
 
     Args:
         model: a run directory or the `model` directory in it.
-        data: where the val images are; default: those of the model's run.
+        data: where the val images are: as a list or the folder `val` names them there, else every image with a mask.
+            Default: the val images of the model's run, which it has kept.
         device: auto, cpu, cuda or cuda:N.
         precision: see `Config.precision`; auto: as in training.
         protocol: `original` (whole images) or `sliding` (windows of the crop's size); default: as in training.
@@ -283,8 +302,8 @@ def evaluate(
     chosen = choose_device(device)
     segmenter, card = load_model(directory, chosen)
     trained = _config_of_run(directory)
-    config = data or _data_of_run(trained, directory)
-    spec, samples = load_val(config)
+    judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
+    spec, samples, config = judges.spec, judges.val.samples, data or cast(Config, trained).data
     if spec.classes != card.classes:
         raise DataError(
             f"the data set {spec.name} has other classes than the model: {', '.join(spec.classes)}",
@@ -294,7 +313,7 @@ def evaluate(
         )
     if not samples:
         raise DataError("no val images", where=config.root, remedy="name a list with --data.val LIST")
-    check_labeled(samples, spec, config.max_pixels)
+    found = check_labeled(samples, spec, config.max_pixels)
     evaluator = Evaluator(
         samples=samples,
         spec=spec,
@@ -303,7 +322,14 @@ def evaluate(
         batch=trained.evaluation.batch if trained else 1,
         max_pixels=config.max_pixels,
     )
-    return evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]
+    result = evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]
+    return ModelEvaluation(
+        **vars(result),
+        images=len(samples),
+        origin=judges.val.origin,
+        trained_on=tuple(judges.trained_on(found.files)),
+        notes=(*judges.notes, *judges.changed(found.files)),
+    )
 
 
 def _config_of_run(directory: Path) -> Config | None:
@@ -313,9 +339,3 @@ def _config_of_run(directory: Path) -> Config | None:
         return make_config(read_yaml(path, ConfigError), where=path) if path.is_file() else None
     except ConfigError:
         return None
-
-
-def _data_of_run(trained: Config | None, directory: Path) -> DataConfig:
-    if trained is None:
-        raise DataError("no data named", where=directory, remedy="pass --data.root FOLDER (and --data.val LIST)")
-    return trained.data

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.data import DataConfig, Dataset, check_dataset, check_labeled, load_dataset
+from semiseg.data import DataConfig, Dataset, check_dataset, check_labeled, load_dataset, looking
 from semiseg.data.reading import MAX_PIXELS
 from semiseg.errors import DataError
 
@@ -103,6 +103,60 @@ def test_of_many_faults_the_first_ten_are_shown_and_the_rest_counted(dataset: Da
     assert "gone_09.png" in message
     assert "gone_10.png" not in message
     assert message.endswith("... and 3 more")
+
+
+@dataclass
+class Shares:
+    """Processes of which each looks at its share, one after the other; a text waits until all have given theirs."""
+
+    rank: int
+    texts: list[str]
+    count: int = 3
+
+    def gather_texts(self, text: str) -> list[str]:
+        self.texts.append(text)
+        return self.texts
+
+
+def test_processes_share_the_work_and_all_know_what_each_found(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = check_dataset(dataset, MAX_PIXELS, unlabeled=True)
+    reads: list[Path] = []
+    read = looking.read_image
+    monkeypatch.setattr(looking, "read_image", lambda path, *rest: (reads.append(path), read(path, *rest))[1])
+    texts: list[str] = []
+    found = [check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(rank, texts)) for rank in range(3)]
+    assert found[2] == alone
+    assert sorted(reads) == sorted(sample.frames[0] for sample in (*dataset.labeled, *dataset.val))
+    assert set(alone.files) == {str(path) for path in dataset.root.rglob("*.png")}
+
+
+def test_faults_of_all_processes_come_in_the_order_of_the_samples(dataset: Dataset) -> None:
+    for sample in dataset.labeled:
+        sample.frames[0].write_bytes(b"")
+    texts: list[str] = []
+    for rank in range(2):
+        with pytest.raises(DataError):
+            check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(rank, texts))
+    with pytest.raises(DataError) as raised:
+        check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(2, texts))
+    assert str(raised.value) == fault(dataset)
+
+
+def test_classes_that_no_mask_shows_are_named(dataset: Dataset) -> None:
+    assert check_dataset(dataset, MAX_PIXELS, unlabeled=True).notes(dataset.spec) == ()
+    spec = replace(dataset.spec, classes=("a", "b", "c", "d"))
+    for sample in dataset.val:
+        assert sample.mask
+        Image.new("L", (8, 6), 2).save(sample.mask)
+    found = check_dataset(replace(dataset, spec=spec), MAX_PIXELS, unlabeled=True)
+    assert found.notes(spec) == (
+        "no labeled mask shows c, d: cannot be learned",
+        "no val mask shows a, b, d: cannot be evaluated",
+    )
+    assert found.pixels["val"] == {2: 48}
+    assert found.images["labeled"] == {0: 3, 1: 3, 255: 3}
 
 
 def test_a_sample_without_a_mask_cannot_be_learned_from_or_evaluated_on(dataset: Dataset) -> None:

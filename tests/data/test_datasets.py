@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.data import DataConfig, Dataset, Sample, load_dataset, load_val
+from semiseg.data import DataConfig, Dataset, Sample, find_judges, load_dataset
 from semiseg.errors import DataError
 
 CLASSES = "classes: [sky, road, tree]\n"
@@ -385,8 +385,9 @@ def test_lists_of_the_data_folder_go_before_published_ones(tmp_path: Path) -> No
 def test_the_published_val_list_is_found_alone(tmp_path: Path) -> None:
     root, options = pascal(tmp_path)
     shutil.rmtree(root / "JPEGImages")
-    spec, val = load_val(DataConfig(root=str(root), **options))  # type: ignore[arg-type]
-    assert (spec.name, ids(val)) == ("pascal", ["08", "09"])
+    judges = find_judges(DataConfig(root=str(root), **options), None, tmp_path / "none")  # type: ignore[arg-type]
+    assert (judges.spec.name, ids(judges.val.samples)) == ("pascal", ["08", "09"])
+    assert judges.val.origin == str(tmp_path / "lists/pascal/val.txt")
 
 
 def test_images_that_a_test_list_names_are_not_drawn(tmp_path: Path) -> None:
@@ -472,7 +473,7 @@ def test_more_unlabeled_pairs_come_from_folders_anywhere(tmp_path: Path) -> None
     touch(tmp_path, "more/A/n/x.png", "more/B/n/x.jpg", "more/label/n/x.png")
     added = load(root, unlabeled=str(tmp_path / "more")).unlabeled[-1]
     frames = (tmp_path / "more/A/n/x.png", tmp_path / "more/B/n/x.jpg")
-    assert added == Sample(f"{tmp_path}/more/n/x.png", frames, None)
+    assert added == Sample(f"{tmp_path}/more/A/n/x.png", frames, None)
     (tmp_path / "more/B/n/x.jpg").unlink()
     with pytest.raises(DataError, match=r"(?s)without the other image.*more/A/n/x\.png"):
         load(root, unlabeled=str(tmp_path / "more"))
@@ -489,23 +490,6 @@ def test_no_frame_of_a_pair_may_be_trained_and_evaluated_on(tmp_path: Path, shar
     listed(root, "splits/val.txt", "05.png")
     with pytest.raises(DataError, match=r"(?s)1 images are both unlabeled and evaluated on.*0[59]\.png"):
         load(root, split="few")
-
-
-# Val alone
-
-
-def test_val_images_are_those_of_training(tmp_path: Path) -> None:
-    root = folder(tmp_path)
-    config = DataConfig(root=str(root))
-    spec, val = load_val(config)
-    assert (spec, val) == (load_dataset(config).spec, load_dataset(config).val)
-
-
-def test_a_val_list_needs_nothing_else_of_the_data(tmp_path: Path) -> None:
-    (tmp_path / "dataset.yaml").write_text(CLASSES)
-    listed(tmp_path, "val.txt", "x.jpg y.png")
-    _, val = load_val(DataConfig(root=str(tmp_path), val=str(tmp_path / "val.txt")))
-    assert [sample.id for sample in val] == ["x.jpg"]
 
 
 # Real data

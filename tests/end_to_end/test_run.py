@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from semiseg.api import TrainedRun, evaluate, recipe_config, train
-from semiseg.data import load_val
+from semiseg.data import load_dataset
 from semiseg.data.scenes import CLASSES
 from semiseg.engine.evaluation import count_confusion
 from semiseg.prediction import predict
@@ -27,6 +27,11 @@ LEARNS_WITHOUT_LABELS = {"loss", "loss_x", "loss_s", "confident"}
 
 TREE = {
     "config.yaml",
+    "data/labeled.txt",
+    "data/unlabeled.txt",
+    "data/val.txt",
+    "data/files.tsv",
+    "data/source.json",
     "environment.json",
     "train.log",
     "metrics.csv",
@@ -62,7 +67,8 @@ def test_a_run_leaves_exactly_its_directory(train_tiny: TrainTiny, numbers: Numb
     run = train_tiny("x", "--method", method, "--schedule.checkpoint_every", "3")
     assert tree(run.path) == sorted(TREE)
     assert run.result.steps == 3
-    assert json.loads((run.path / "environment.json").read_text())["unlabeled"] == 6
+    used = json.loads((run.path / "environment.json").read_text())["unlabeled"]
+    assert used == (0 if method == "supervised" else 6)
     assert "step 3/3  mIoU student" in (run.path / "train.log").read_text()
 
     judged = {"student"} if method == "supervised" else {"student", "teacher"}
@@ -120,7 +126,7 @@ def test_evaluate_finds_what_training_logged_and_predict_writes_it(
     assert evaluate(run.path / "model", device="cpu").miou == found.miou
     assert run.result.best == pytest.approx(found.miou, abs=1e-6)
     predict(run.path, tiny_scenes / "images", tmp_path / "masks", device="cpu")
-    _, samples = load_val(recipe_config(str(tiny_scenes)).data)
+    samples = load_dataset(recipe_config(str(tiny_scenes)).data).val
     confusion = np.zeros((6, 6), np.int64)
     for sample in samples:
         assert sample.mask is not None

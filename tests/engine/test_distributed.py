@@ -71,6 +71,7 @@ def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not dist.is_initialized()
         processes.wait()
         assert processes.sum(torch.tensor(3)).item() == 3
+        assert processes.gather_texts("") == [""]
 
 
 def test_one_gpu_cannot_serve_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +114,8 @@ with join_processes("cpu") as processes:
     mine = torch.tensor([1.0, 10.0]) * (processes.rank + 1)
     total = processes.sum(mine)
     processes.wait()
-    print(json.dumps([processes.rank, processes.is_main, mine.tolist(), total.tolist()]))
+    texts = processes.gather_texts("ä" * 1000 * processes.rank)
+    print(json.dumps([processes.rank, processes.is_main, mine.tolist(), total.tolist(), texts]))
 assert not dist.is_initialized()
 """
 
@@ -121,7 +123,8 @@ assert not dist.is_initialized()
 def test_two_processes_add_up_and_leave() -> None:
     members = run_two(MEMBER)
     found = [json.loads(member.communicate(timeout=60)[0]) for member in members]
-    assert found == [[0, True, [1.0, 10.0], [3.0, 30.0]], [1, False, [2.0, 20.0], [3.0, 30.0]]]
+    texts = ["", "ä" * 1000]
+    assert found == [[0, True, [1.0, 10.0], [3.0, 30.0], texts], [1, False, [2.0, 20.0], [3.0, 30.0], texts]]
     assert [member.returncode for member in members] == [0, 0]
 
 

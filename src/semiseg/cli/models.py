@@ -12,6 +12,7 @@ def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
     from semiseg.api import evaluate
     from semiseg.data import DataConfig
+    from semiseg.data.findings import some
     from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
@@ -31,10 +32,18 @@ def evaluate_verb(words: list[str]) -> None:
     found = evaluate(options.model, data, device=options.device, **how)
     iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
     shown = iou | {SCORE_NAMES.get(name, name.replace("_", " ")): value for name, value in found.scores.items()}
+    print(f"{found.images:,} images: {found.origin}")
+    if found.trained_on:
+        print(
+            f"{len(found.trained_on):,} of them were trained on and make the figures too good: {some(found.trained_on)}"
+        )
+    for note in found.notes:
+        print(note)
     width = max(len(name) for name in shown)
     for name, value in shown.items():
         print(f"{name:{width}}  {value:7.2%}")
-    write_json(options.json, {**found.scores, "iou": iou, "confusion": found.confusion_KK.tolist()})
+    about = {"images": found.images, "list": found.origin, "trained_on": found.trained_on, "notes": found.notes}
+    write_json(options.json, {**found.scores, "iou": iou, "confusion": found.confusion_KK.tolist(), **about})
 
 
 def _add_precision(parser: Parser) -> None:

@@ -19,7 +19,7 @@ from semiseg.errors import ConfigError, closest
 from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
-FREE_ON_RESUME = {"data.workers", "device", "run.folder", "evaluation.batch", "data.splits", "published"}
+FREE_ON_RESUME = {"data.workers", "data.root", "device", "run.folder", "evaluation.batch", "data.splits", "published"}
 """Keys that a resumed run may change, as they do not change its result."""
 
 

@@ -3,8 +3,10 @@
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
 from semiseg.data.check import check_dataset, check_labeled
 from semiseg.data.config import DataConfig
-from semiseg.data.datasets import Dataset, load_dataset, load_val
+from semiseg.data.datasets import Dataset, load_dataset
+from semiseg.data.judging import Judges, find_judges
 from semiseg.data.lists import Sample
+from semiseg.data.opening import RunData, open_data
 from semiseg.data.spec import DatasetSpec
 from semiseg.data.stream import Division, TrainStream, iterate, loader_workers
 
@@ -14,16 +16,19 @@ __all__ = [
     "Dataset",
     "DatasetSpec",
     "Division",
+    "Judges",
     "Labeled",
     "PixelCounts",
     "Place",
+    "RunData",
     "Sample",
     "TrainStream",
     "Unlabeled",
     "check_dataset",
     "check_labeled",
+    "find_judges",
     "iterate",
     "load_dataset",
-    "load_val",
     "loader_workers",
+    "open_data",
 ]

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, real_paths, refuse_lonely_masks
-from semiseg.data.lists import Sample, read_list
+from semiseg.data.lists import Sample, listed_name, read_list, sample_id
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 from semiseg.seeding import rng
+
+
+@dataclass(frozen=True)
+class Val:
+    """Samples to evaluate on, and what named them."""
+
+    samples: tuple[Sample, ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Dataset:
         unlabeled: samples to learn from without a mask (masks that exist are dropped here).
         val: samples with a mask, to evaluate on.
         notes: what was decided on the user's behalf, to be said aloud.
+        root: the data folder.
+        val_origin: what named the val samples.
     """
 
     spec: DatasetSpec
@@ -31,6 +42,8 @@ class Dataset:
     unlabeled: tuple[Sample, ...]
     val: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
+    root: Path = Path()
+    val_origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Pool:
 
     masked: list[Sample]
     unmasked: list[Sample]
-    val: list[Sample]
+    val: Val
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -60,16 +73,26 @@ def load_dataset(config: DataConfig) -> Dataset:
     notes: list[str] = []
     labeled, unlabeled, val = _listed(source, lists) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += _further(Path(folder), source.spec)
-    dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), tuple(val), tuple(notes))
+        unlabeled += _further(Path(folder), source)
+    dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), val.samples, tuple(notes), source.root, val.origin)
     _refuse_leakage(dataset)
     return dataset
 
 
-def load_val(config: DataConfig) -> tuple[DatasetSpec, tuple[Sample, ...]]:
-    """Find the samples to evaluate on, and nothing else; raises as `load_dataset`."""
-    source = open_source(config)
-    return source.spec, tuple(_val(source) or load_dataset(config).val)
+def named_val(source: Source) -> Val:
+    """Return the val images that a list or the folder `val` names; they may be none.
+
+    Raises:
+        DataError: as `load_dataset`.
+    """
+    listed = find_val_list(source)
+    if listed:
+        return Val(tuple(read_list(listed, source.root, source.spec)), str(listed))
+    images = source.root / source.spec.frames[0]
+    if not all((images / part).is_dir() for part in ("train", "val")):
+        return Val()
+    found = find_samples(source.root, source.spec, part="val")
+    return Val(tuple(sample for sample in found if sample.mask), str(images / "val"))
 
 
 def load_pool(source: Source) -> Pool:
@@ -81,10 +104,10 @@ def load_pool(source: Source) -> Pool:
     Raises:
         DataError: as `load_dataset`.
     """
-    val = _val(source)
+    val = named_val(source)
     published = source.published.split("all")
-    samples = read_list(published[0], source.root, source.spec) if published else _found(source, val)
-    taken = {sample.frames for sample in (*val, *_named(source, "splits/test.txt"))}
+    samples = read_list(published[0], source.root, source.spec) if published else _found(source, val.samples)
+    taken = {sample.frames for sample in (*val.samples, *_named(source, "splits/test.txt"))}
     samples = [sample for sample in samples if sample.frames not in taken]
     return Pool([sample for sample in samples if sample.mask], [sample for sample in samples if not sample.mask], val)
 
@@ -96,17 +119,7 @@ def hold_out(count: int, config: DataConfig) -> tuple[list[int], list[int]]:
     return order[:held], order[held:]
 
 
-def _val(source: Source) -> list[Sample]:
-    """Return the val images that a list or the folder `val` names; they may be none."""
-    listed = find_val_list(source)
-    if listed:
-        return read_list(listed, source.root, source.spec)
-    if not all((source.root / source.spec.frames[0] / part).is_dir() for part in ("train", "val")):
-        return []
-    return [sample for sample in find_samples(source.root, source.spec, part="val") if sample.mask]
-
-
-def _found(source: Source, val: list[Sample]) -> list[Sample]:
+def _found(source: Source, val: Sequence[Sample]) -> list[Sample]:
     """Return every training image of the folders, with its mask if there is one."""
     refuse_lonely_masks(source.root, source.spec, known=val)
     return find_samples(source.root, source.spec, part=_training_part(source))
@@ -116,41 +129,42 @@ def _training_part(source: Source) -> str:
     return "train" if (source.root / source.spec.frames[0] / "train").is_dir() else ""
 
 
-def _further(folder: Path, spec: DatasetSpec) -> list[Sample]:
+def _further(folder: Path, source: Source) -> list[Sample]:
     """Return every image of a folder anywhere, without a mask; every pair of one that holds a folder for each frame."""
-    if len(spec.frames) == 1:
-        spec = replace(spec, frames=("",))
-    samples = find_samples(folder, spec, masks=False, remedy="correct --data.unlabeled")
-    return [replace(sample, id=f"{folder.as_posix()}/{sample.id}") for sample in samples]
+    spec = source.spec
+    anywhere = replace(spec, frames=("",)) if len(spec.frames) == 1 else spec
+    samples = find_samples(folder, anywhere, masks=False, remedy="correct --data.unlabeled")
+    return [replace(sample, id=sample_id(listed_name(sample.frames[0], source.root), spec)) for sample in samples]
 
 
 def _named(source: Source, lists: str) -> list[Sample]:
     return [sample for path in source.root.glob(lists) for sample in read_list(path, source.root, source.spec)]
 
 
-def _listed(source: Source, lists: SplitLists) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def _listed(source: Source, lists: SplitLists) -> tuple[list[Sample], list[Sample], Val]:
     """Read the lists of a split, and the val list beside them."""
-    root, spec, val = source.root, source.spec, _val(source)
-    if not val:
+    root, spec, val = source.root, source.spec, named_val(source)
+    if not val.samples:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
     labeled = read_list(lists.labeled, root, spec)
     unlabeled = read_list(lists.unlabeled, root, spec, masks=False) if lists.unlabeled else []
     if lists.rest:
         # Not only labeled and val: what any other list of the data set names is somebody's test set.
-        taken = {sample.frames for sample in (*labeled, *val, *_named(source, "splits/*.txt"))}
+        taken = {sample.frames for sample in (*labeled, *val.samples, *_named(source, "splits/*.txt"))}
         found = find_samples(root, spec, part=_training_part(source), masks=False)
         unlabeled = [sample for sample in found if sample.frames not in taken]
     return labeled, unlabeled, val
 
 
-def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample], list[Sample]]:
+def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample], Val]:
     """Label every image with a mask, or as many as `data.split` says; the masks of the others are not used."""
     config, pool = source.config, load_pool(source)
     val, masked = pool.val, pool.masked
-    held, order = hold_out(len(masked), replace(config, held_out=0.0) if val else config)
-    if not val and config.held_out and masked:
-        val = [masked[index] for index in sorted(held)]
-        notes.append(f"{len(held)} of {len(masked)} images with a mask are held out for evaluation (data.held_out)")
+    held, order = hold_out(len(masked), replace(config, held_out=0.0) if val.samples else config)
+    if not val.samples and config.held_out and masked:
+        note = f"{len(held)} of {len(masked)} images with a mask are held out for evaluation (data.held_out)"
+        val = Val(tuple(masked[index] for index in sorted(held)), note)
+        notes.append(note)
     count = int(config.split) if config.split and config.split != "all" else len(order)
     if not 0 < count <= len(order):
         raise DataError(

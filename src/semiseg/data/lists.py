@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ class Sample:
     mask: Path | None
 
 
-def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True) -> list[Sample]:
+def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True, anywhere: bool = False) -> list[Sample]:
     """Read lines of `IMAGE MASK`, `IMAGE None` or `IMAGE`, relative to `root`.
 
     Of pairs a line is a `NAME`, the same in the folders of both frames and of the masks as `spec` gives them, else
@@ -37,6 +38,7 @@ def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True) 
         root: the data folder.
         spec: what the data set is.
         masks: whether to keep the masks.
+        anywhere: whether paths may leave the root, and the list may be empty; only for what `write_list` wrote.
 
     Raises:
         DataError: the list is missing or empty, a line has too many fields, or a path leaves the root.
@@ -46,32 +48,50 @@ def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True) 
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"unreadable list ({error})", where=path, remedy="name an existing list file") from error
     samples = [
-        _parse(line, root, spec, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
+        _parse(line, root, spec, f"{path}, line {number}", anywhere)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
     ]
-    if not samples:
+    if not samples and not anywhere:
         raise DataError("empty list", where=path, expected=f"{_form(spec)} a line", remedy="fill the list")
     return samples if masks else [replace(sample, mask=None) for sample in samples]
 
 
 def write_list(path: Path, samples: Iterable[Sample], root: Path) -> None:
-    """Write a list that `read_list` reads as the same samples.
+    """Write a list that `read_list` reads as the same samples; files outside of `root` are named from the disk's root.
 
     Raises:
         DataError: a file's name cannot stand in a line.
     """
-    lines = []
-    for sample in samples:
-        fields = [file.relative_to(root).as_posix() if file else "None" for file in (*sample.frames, sample.mask)]
-        line = ("\t" if any(" " in field for field in fields) else " ").join(fields)
-        if len(line.splitlines()) != 1 or _fields(line) != fields:
-            raise DataError(
-                "a name that no list can hold",
-                where=repr(sample.id),
-                expected="no tabs, no line breaks, no spaces at the ends",
-                remedy="rename the file",
-            )
-        lines.append(line + "\n")
-    write_text(path, "".join(lines))
+    write_text(path, "".join(f"{list_line(sample, root)}\n" for sample in samples))
+
+
+def list_line(sample: Sample, root: Path) -> str:
+    """Return how a list names a sample.
+
+    Raises:
+        DataError: a file's name cannot stand in a line.
+    """
+    fields = [listed_name(file, root) if file else "None" for file in (*sample.frames, sample.mask)]
+    line = ("\t" if any(len(field.split()) > 1 for field in fields) else " ").join(fields)
+    # Not UTF-8 on the disk: Python holds such bytes as lone surrogates.
+    if len(line.splitlines()) != 1 or _fields(line) != fields or any("\ud800" <= char <= "\udfff" for char in line):
+        raise DataError(
+            "a name that no list can hold",
+            where=repr(sample.id),
+            expected="UTF-8, no tabs, no line breaks, no spaces at the ends",
+            remedy="rename the file",
+        )
+    return line
+
+
+def listed_name(path: Path, root: Path) -> str:
+    """Return how a list names a file: relative to `root` if it lies below it as written, else from the disk's root."""
+    name, folder = path.as_posix(), root.as_posix()
+    if name.startswith(f"{folder}/"):
+        return name.removeprefix(f"{folder}/")
+    whole, base = Path(os.path.abspath(path)), os.path.abspath(root)
+    return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()
 
 
 def inside(name: str, root: Path, where: str) -> Path:
@@ -100,7 +120,7 @@ def _form(spec: DatasetSpec) -> str:
     return "`IMAGE MASK` or `IMAGE`" if len(spec.frames) == 1 else "`NAME`, `IMAGE IMAGE MASK` or `IMAGE IMAGE`"
 
 
-def _parse(line: str, root: Path, spec: DatasetSpec, where: str) -> Sample:
+def _parse(line: str, root: Path, spec: DatasetSpec, where: str, anywhere: bool) -> Sample:
     fields, count = _fields(line), len(spec.frames)
     if len(fields) == 1 < count:
         fields = [f"{folder}/{fields[0]}" for folder in (*spec.frames, spec.masks)]
@@ -111,9 +131,9 @@ def _parse(line: str, root: Path, spec: DatasetSpec, where: str) -> Sample:
             expected=_form(spec),
             remedy="separate them by tabs if a file name holds spaces",
         )
-    frames = tuple(inside(name, root, where) for name in fields[:count])
-    mask = inside(fields[-1], root, where) if len(fields) > count and fields[-1] != "None" else None
-    return Sample(sample_id(fields[0], spec), frames, mask)
+    paths = [root / name if anywhere else inside(name, root, where) for name in fields]
+    mask = paths[count] if len(fields) > count and fields[count] != "None" else None
+    return Sample(sample_id(fields[0], spec), tuple(paths[:count]), mask)
 
 
 def sample_id(image: str, spec: DatasetSpec) -> str:

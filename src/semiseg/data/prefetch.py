@@ -11,15 +11,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def prefetch(function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 8) -> Iterator[Result]:
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 8, threads: int = 4
+) -> Iterator[Result]:
     """Yield `function(item)` in order, at most `ahead` results in memory at once.
 
     Args:
         function: what to do with each item, in a thread.
         items: the items.
         ahead: how many are computed before they are asked for.
+        threads: how many are computed at once.
     """
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=threads) as pool:
         pending: deque[Future[Result]] = deque()
         for item in items:
             pending.append(pool.submit(function, item))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semiseg.data.config import DataConfig
-from semiseg.data.datasets import Pool, hold_out, load_pool
+from semiseg.data.datasets import Pool, Val, hold_out, load_pool
 from semiseg.data.lists import Sample, inside, write_list
 from semiseg.data.source import Source, open_source
 from semiseg.data.spec import DatasetSpec, read_class_ids
@@ -88,13 +88,13 @@ def split_dataset(
         if unlabeled:
             write_list(draft / "unlabeled.txt", unlabeled, source.root)
         if val_list:
-            write_list(val_list, pool.val, source.root)
+            write_list(val_list, pool.val.samples, source.root)
     shown_K, present_K = _shown(present_NK[chosen]), _shown(present_NK)
     return SplitSummary(
         folder=folder,
         labeled=labeled,
         unlabeled=len(unlabeled),
-        val=len(pool.val),
+        val=len(pool.val.samples),
         covered=_names(source, shown_K),
         absent=_names(source, ~present_K),
         missed=_names(source, present_K & ~shown_K),
@@ -185,10 +185,10 @@ def _new_folder(name: str, source: Source) -> Path:
 def _apart(source: Source) -> tuple[Pool, bool]:
     """Return the images with those to evaluate on apart, and whether these had to be held out."""
     pool = load_pool(source)
-    if pool.val:
+    if pool.val.samples:
         return pool, False
     held, rest = (sorted(part) for part in hold_out(len(pool.masked), source.config))
-    val = [pool.masked[index] for index in held]
+    val = Val(tuple(pool.masked[index] for index in held))
     return Pool([pool.masked[index] for index in rest], pool.unmasked, val), bool(held)
 
 

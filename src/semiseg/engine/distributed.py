@@ -58,6 +58,13 @@ class Processes:
         dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
+    def gather_texts(self, text: str) -> list[str]:
+        """Return the texts of all processes, in the order of ranks."""
+        mine_N = torch.frombuffer(bytearray(text.encode() + b"\0"), dtype=torch.uint8).to(self.device)
+        lengths = self.gather(torch.tensor([len(mine_N)], device=self.device)).tolist()
+        rows = self.gather(nn.functional.pad(mine_N, (0, max(lengths) - len(mine_N)))[None]).cpu().numpy()
+        return [row[: length - 1].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.count > 1:

@@ -42,6 +42,11 @@ class RunDirectory:
         return self.path / ".lock"
 
     @property
+    def data(self) -> Path:
+        """The lists of the run's images, and what tells the content of each file."""
+        return self.path / "data"
+
+    @property
     def log(self) -> Path:
         """What was said, with times."""
         return self.path / "train.log"

@@ -1,0 +1,116 @@
+"""What a check of many files found, of one process or put together from several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from semiseg.data.fingerprints import Fingerprint
+from semiseg.data.looking import Look
+from semiseg.data.spec import DatasetSpec
+from semiseg.errors import DataError
+
+_SHOWN = 10
+
+
+class Peers(Protocol):
+    """The processes that share a check."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def gather_texts(self, text: str) -> list[str]:
+        """Return the texts of all processes, in their order."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A process without peers."""
+
+    rank: int = 0
+    count: int = 1
+
+    def gather_texts(self, text: str) -> list[str]:
+        """Return the text, as there is no other."""
+        return [text]
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        faults: what is wrong, each with the number of its sample, which orders them.
+        files: each good file's path and what tells its content from another.
+        images: by part (`labeled`, `val`) and class id, the number of masks that show it.
+        pixels: by part and class id, the number of pixels.
+    """
+
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    files: dict[str, Fingerprint] = field(default_factory=dict)
+    images: dict[str, dict[int, int]] = field(default_factory=dict)
+    pixels: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def add(self, part: str, look: Look) -> None:
+        """Take in a good sample of a part."""
+        self.files |= look.files
+        images, pixels = self.images.setdefault(part, {}), self.pixels.setdefault(part, {})
+        for value, count in look.pixels.items():
+            images[value] = images.get(value, 0) + 1
+            pixels[value] = pixels.get(value, 0) + count
+
+    def shared(self, peers: Peers) -> Findings:
+        """Return what all processes found, on each of them."""
+        if peers.count == 1:
+            return self
+        found = Findings()
+        for text in peers.gather_texts(json.dumps(vars(self))):
+            found._take(json.loads(text))
+        found.faults.sort()
+        return found
+
+    def _take(self, other: dict[str, Any]) -> None:
+        self.faults += [(number, fault) for number, fault in other["faults"]]
+        self.files |= {path: Fingerprint(*facts) for path, facts in other["files"].items()}
+        for mine, name in ((self.images, "images"), (self.pixels, "pixels")):
+            for part, counts in other[name].items():
+                sums = mine.setdefault(part, {})
+                for value, count in counts.items():
+                    sums[int(value)] = sums.get(int(value), 0) + count
+
+    def raise_faults(self) -> None:
+        """Name all faults at once, up to a cap.
+
+        Raises:
+            DataError: there is one.
+        """
+        faults = [fault for _, fault in self.faults]
+        if len(faults) == 1:
+            raise DataError.of_text(faults[0])
+        if faults:
+            more = f"\n... and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+            raise DataError.of_text(f"{len(faults)} files cannot be used\n" + "\n".join(faults[:_SHOWN]) + more)
+
+    def absent(self, part: str, spec: DatasetSpec) -> tuple[str, ...]:
+        """Return the classes that no mask of a part shows."""
+        shown = self.images.get(part, {})
+        return tuple(name for id_, name in enumerate(spec.classes) if id_ not in shown)
+
+    def notes(self, spec: DatasetSpec) -> tuple[str, ...]:
+        """Say which classes cannot be learned, and which cannot be evaluated."""
+        lacks = (("labeled", "cannot be learned"), ("val", "cannot be evaluated"))
+        absent = [(part, lack, self.absent(part, spec)) for part, lack in lacks if part in self.images]
+        return tuple(f"no {part} mask shows {some(names)}: {lack}" for part, lack, names in absent if names)
+
+
+def some(names: Sequence[str]) -> str:
+    """Return names for a message: all of a few, else the first ones and how many more there are."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,163 @@
+"""What a run keeps of its data: the lists it learned from and was evaluated on, and what told each file's content.
+
+`labeled.txt`, `unlabeled.txt` and `val.txt` are as any list; files outside of the data folder stand there by their
+whole path. `files.tsv` holds SHA-256 (or -), bytes, time of change in nanoseconds and name; `source.json` the data
+folder, what the values of masks stand for, and what named the val images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from semiseg.data.config import DataConfig
+from semiseg.data.datasets import Dataset, load_dataset
+from semiseg.data.findings import some
+from semiseg.data.fingerprints import Fingerprint
+from semiseg.data.lists import Sample, listed_name, read_list, write_list
+from semiseg.data.source import open_source
+from semiseg.data.spec import DatasetSpec
+from semiseg.errors import DataError
+from semiseg.files import whole_folder, write_text
+
+_PARTS = ("labeled", "unlabeled", "val")
+_FILES, _SOURCE = "files.tsv", "source.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run keeps of its data.
+
+    Attributes:
+        folder: where it is kept.
+        dataset: the samples as the run had them, in the data folder as it is now.
+        root: the data folder as it was, from the disk's root.
+        files: what told each file's content, by its name in the lists.
+        facts: what a mask's values stood for.
+    """
+
+    folder: Path
+    dataset: Dataset
+    root: Path
+    files: Mapping[str, Fingerprint]
+    facts: Mapping[str, Any]
+
+    def name(self, path: Path | str) -> str:
+        """Return the name of a file in the lists, for a path below the data folder as it is now."""
+        return listed_name(Path(path), self.dataset.root)
+
+    def changed(self, files: Mapping[str, Fingerprint]) -> list[str]:
+        """Return the names of those files (by their paths) whose content is not what it was."""
+        named = ((self.name(path), now) for path, now in files.items())
+        return [name for name, now in named if name in self.files and not self.files[name].is_like(now)]
+
+    def refuse_changes(self, files: Mapping[str, Fingerprint]) -> None:
+        """Check that what the run continues with is what it began with.
+
+        Args:
+            files: every file's path now and what tells its content.
+
+        Raises:
+            DataError: a file has another content, or the values of masks another meaning.
+        """
+        now = _facts(self.dataset.spec)
+        differing = [key for key in now if now[key] != self.facts.get(key)]
+        if differing:
+            lines = [f"\n    {key}: {self.facts.get(key)!r} in the run, {now[key]!r} now" for key in differing]
+            raise DataError(
+                "the data set is described in another way than when the run began:" + "".join(lines),
+                where=self.dataset.root / "dataset.yaml",
+                remedy="restore dataset.yaml, or start a new run with --run.name NAME",
+            )
+        changed = self.changed(files)
+        if changed:
+            raise DataError(
+                f"{len(changed):,} files are not what they were when the run began: {some(changed)}",
+                where=self.folder / _FILES,
+                expected="the same content, so that the run ends as it would have",
+                remedy="restore these files, or start a new run with --run.name NAME to learn from them",
+            )
+
+    def unused(self, config: DataConfig, *, unlabeled: bool) -> list[str]:
+        """Return the names of images that this run has not and a new one, with or without unlabeled ones, would."""
+        try:
+            now = load_dataset(config)
+        except DataError:  # the lists of the run need no other
+            return []
+        now = now if unlabeled else replace(now, unlabeled=())
+        known = {self.name(path) for sample in _samples(self.dataset) for path in sample.frames}
+        names = (self.name(path) for sample in _samples(now) for path in sample.frames)
+        return sorted({name for name in names if name not in known})
+
+
+def write_record(folder: Path, dataset: Dataset, files: Mapping[str, Fingerprint]) -> None:
+    """Write what a run keeps of its data.
+
+    Args:
+        folder: where to keep it.
+        dataset: the samples.
+        files: every file's path and what tells its content.
+
+    Raises:
+        DataError: a file's name cannot stand in a list.
+        FileError: it cannot be written.
+    """
+    lines = [
+        f"{print_.sha256 or '-'}\t{print_.size}\t{print_.changed_ns}\t{listed_name(Path(path), dataset.root)}\n"
+        for path, print_ in files.items()
+    ]
+    source = {"root": str(dataset.root.absolute()), "val": dataset.val_origin, **_facts(dataset.spec)}
+    with whole_folder(folder) as draft:
+        for part in _PARTS:
+            write_list(draft / f"{part}.txt", getattr(dataset, part), dataset.root)
+        write_text(draft / _FILES, "".join(lines))
+        write_text(draft / _SOURCE, json.dumps(source, indent=1) + "\n")
+
+
+def read_record(folder: Path, config: DataConfig) -> Record | None:
+    """Read what a run has kept of its data; None if it kept nothing.
+
+    Args:
+        folder: where it is kept.
+        config: the run's settings; its data folder may be another one than it was.
+
+    Raises:
+        DataError: it is damaged, or there is no data folder.
+    """
+    if not (folder / _SOURCE).is_file():
+        return None
+    source = open_source(config)
+    labeled, unlabeled, val = (
+        tuple(read_list(folder / f"{part}.txt", source.root, source.spec, anywhere=True)) for part in _PARTS
+    )
+    try:
+        kept = json.loads((folder / _SOURCE).read_text(encoding="utf-8"))
+        origin = str(kept.pop("val"))
+        dataset = Dataset(source.spec, labeled, unlabeled, val, root=source.root, val_origin=origin)
+        root = Path(kept.pop("root"))
+        files = dict(map(_fingerprint, (folder / _FILES).read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"what the run kept of its data is damaged ({error})",
+            where=folder,
+            remedy="restore the folder, or start a new run with --run.name NAME",
+        ) from error
+    return Record(folder, dataset, root, files, kept)
+
+
+def _fingerprint(line: str) -> tuple[str, Fingerprint]:
+    sha256, size, changed_ns, name = line.split("\t", 3)
+    return name, Fingerprint(int(size), int(changed_ns), None if sha256 == "-" else sha256)
+
+
+def _facts(spec: DatasetSpec) -> dict[str, Any]:
+    """Return what the values of masks stand for, as JSON gives it back."""
+    values = None if spec.mask_values is None else {str(value): id_ for value, id_ in spec.mask_values.items()}
+    return {"classes": list(spec.classes), "ignore_value": spec.ignore_value, "mask_values": values}
+
+
+def _samples(dataset: Dataset) -> Iterable[Sample]:
+    return (*dataset.labeled, *dataset.unlabeled, *dataset.val)
