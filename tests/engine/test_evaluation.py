@@ -303,3 +303,15 @@ def test_images_are_batched_by_pixels_too(evaluator: Evaluator, monkeypatch: pyt
     done.clear()
     replace(evaluator, batch=100).evaluate({"model": model}, ALONE, done.append)
     assert done == [1, 2, 3, 4, 5, 6, 7], "one image at least"
+
+
+def test_a_class_without_a_mask_is_named_beside_the_figure() -> None:
+    found = Evaluation(CLASSES, np.array([[3, 1, 0], [0, 4, 2], [0, 0, 0]]))
+    assert found.absent == ("water",)
+    assert found.miou == pytest.approx(found.iou_K.sum() / 3)
+    assert found.miou_present == pytest.approx(found.iou_K.sum() / 2)
+    assert found.absence.startswith("1 of 3 classes are in no val mask")
+    assert Evaluation(CLASSES, np.eye(3, dtype=np.int64)).absence == ""
+    nothing = Evaluation(CLASSES, np.zeros((3, 3), np.int64))
+    assert nothing.absent == CLASSES
+    assert nothing.miou_present == 0

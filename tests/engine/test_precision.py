@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from semiseg.engine.precision import Precision, autocast, uses_bf16
+from semiseg.engine.inference import Inference
+from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
+from semiseg.methods import StepResult
+from semiseg.methods.supervised import Supervised
+from semiseg.models import ModelConfig, build_segmenter
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -46,3 +53,56 @@ def test_products_are_bf16_and_weights_and_gradients_fp32(bf16: bool, dtype: tor
     assert layer.weight.grad is not None
     assert layer.weight.dtype == layer.weight.grad.dtype == torch.float32
     assert layer.weight.grad.abs().sum() > 0
+
+
+def allowed() -> list[str]:
+    return [torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision]
+
+
+@pytest.fixture
+def tf32_everywhere() -> Iterator[None]:
+    before = allowed()
+    torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = "tf32"
+    yield
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = before
+
+
+@pytest.mark.usefixtures("tf32_everywhere")
+def test_fp32_is_fp32_and_others_settings_come_back() -> None:
+    with full_fp32():
+        assert allowed() == ["ieee", "ieee"]
+    assert allowed() == ["tf32", "tf32"]
+
+
+@pytest.mark.usefixtures("tf32_everywhere")
+def test_models_are_evaluated_in_fp32_also_on_a_gpu() -> None:
+    seen: list[list[str]] = []
+    model = build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), 2).eval()
+    model.register_forward_hook(lambda *_: seen.append(allowed()))
+    inference = Inference(protocol="original", window=8, tile=24, bf16=False)
+    for _ in inference.blocks(model, lambda y, x: torch.zeros(1, 1, 3, 40, 16, dtype=torch.uint8)[..., y, x], 40, 16):
+        assert allowed() == ["tf32", "tf32"], "whoever takes the scores has settings of its own"
+    assert len(seen) > 1
+    assert all(settings == ["ieee", "ieee"] for settings in seen)
+
+
+@pytest.mark.usefixtures("tf32_everywhere")
+def test_models_are_trained_in_fp32_also_on_a_gpu(
+    train_tiny: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, backward = [], []
+    step, real = Supervised.step, torch.Tensor.backward
+
+    def watched_step(self: Supervised, *arguments: Any) -> StepResult:
+        forward.append(allowed())
+        return step(self, *arguments)
+
+    def watched_backward(loss: torch.Tensor) -> None:
+        backward.append(allowed())
+        real(loss)
+
+    monkeypatch.setattr(Supervised, "step", watched_step)
+    monkeypatch.setattr(torch.Tensor, "backward", watched_backward)
+    train_tiny("x", "--method", "supervised")
+    assert forward == backward == [["ieee", "ieee"]] * 3
+    assert allowed() == ["tf32", "tf32"]

@@ -112,7 +112,7 @@ def test_without_a_moving_average_the_student_alone_is_judged_and_kept(
 class Judged:
     """An evaluation with a result of the test's choosing."""
 
-    classes, iou_K = (), ()
+    classes, iou_K, absence = (), (), ""
 
     def __init__(self, miou: float) -> None:
         self.judged_by, self.scores = miou, {"miou": miou}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from semiseg.api import ModelEvaluation
 
 
 def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
     from semiseg.api import evaluate
     from semiseg.data import DataConfig
-    from semiseg.data.findings import some
-    from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
     parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
@@ -30,8 +32,18 @@ def evaluate_verb(words: list[str]) -> None:
         raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
     how = {"precision": options.precision, "protocol": options.protocol, "tile": options.tile}
     found = evaluate(options.model, data, device=options.device, **how)
+    _print_evaluation(found)
     iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
-    shown = iou | {SCORE_NAMES.get(name, name.replace("_", " ")): value for name, value in found.scores.items()}
+    figures = {**found.scores, "miou_present": found.miou_present, "absent": found.absent, "iou": iou}
+    about = {"images": found.images, "list": found.origin, "trained_on": found.trained_on, "notes": found.notes}
+    write_json(options.json, {**figures, "confusion": found.confusion_KK.tolist(), **about})
+
+
+def _print_evaluation(found: ModelEvaluation) -> None:
+    """Say what was evaluated on, and give the figures of each class and of all."""
+    from semiseg.data.findings import some
+    from semiseg.data.spec import SCORE_NAMES
+
     print(f"{found.images:,} images: {found.origin}")
     if found.trained_on:
         print(
@@ -39,11 +51,14 @@ def evaluate_verb(words: list[str]) -> None:
         )
     for note in found.notes:
         print(note)
-    width = max(len(name) for name in shown)
-    for name, value in shown.items():
+    scores = {SCORE_NAMES.get(name, name.replace("_", " ")): value for name, value in found.scores.items()}
+    width = max(map(len, (*found.classes, *scores)))
+    for name, value in zip(found.classes, found.iou_K, strict=True):
+        print(f"{name:{width}}  {value:7.2%}{'  in no val mask' if name in found.absent else ''}")
+    for name, value in scores.items():
         print(f"{name:{width}}  {value:7.2%}")
-    about = {"images": found.images, "list": found.origin, "trained_on": found.trained_on, "notes": found.notes}
-    write_json(options.json, {**found.scores, "iou": iou, "confusion": found.confusion_KK.tolist(), **about})
+    if found.absence:
+        print(found.absence)
 
 
 def _add_precision(parser: Parser) -> None:

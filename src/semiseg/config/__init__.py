@@ -51,7 +51,8 @@ class Config:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; with torchrun each process takes its own GPU."""
     precision: Precision = "auto"
-    """Matmuls and convolutions in bf16 where the device is fast at it (auto), always (bf16) or never (fp32)."""
+    """Matmuls and convolutions in bf16 where the device is fast at it (auto), always (bf16) or never (fp32).
+    What is fp32 is so in full: a GPU does not round it to TF32."""
     run: RunConfig = field(default_factory=RunConfig)
     """Where the results go."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -71,8 +71,30 @@ class Evaluation:
 
     @property
     def miou(self) -> float:
-        """Mean of `iou_K`, 0 to 1."""
+        """Mean of `iou_K`, 0 to 1; as published, an absent class counts as 0."""
         return float(self.iou_K.mean())
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes that no mask shows, of which nothing can be said."""
+        shown_K = self.confusion_KK.sum(1) > 0
+        return tuple(name for name, shown in zip(self.classes, shown_K, strict=True) if not shown)
+
+    @property
+    def miou_present(self) -> float:
+        """Mean of `iou_K` over the classes that a mask shows, 0 to 1; 0 if there is none."""
+        shown_K = self.confusion_KK.sum(1) > 0
+        return float(self.iou_K[shown_K].mean()) if shown_K.any() else 0.0
+
+    @property
+    def absence(self) -> str:
+        """What has to be said of absent classes beside the mIoU; empty if there are none."""
+        if not self.absent:
+            return ""
+        return (
+            f"{len(self.absent)} of {len(self.classes)} classes are in no val mask: mIoU counts them as 0; over the "
+            f"present classes it would be {self.miou_present:.2%}"
+        )
 
     @property
     def scores(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from semiseg.engine.precision import Precision, autocast, uses_bf16
+from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
 from semiseg.engine.tiles import ON_DEVICE, blend, spans
 from semiseg.errors import ConfigError
 from semiseg.models import ModelCard, Segmenter
@@ -98,6 +98,7 @@ class Inference:
         ):
             yield Block(rows, columns, scores_BKhw, are_logits=False)
 
+    @full_fp32()
     def _block(self, model: Segmenter, read: Callable[[slice, slice], Tensor], rows: slice, columns: slice) -> Block:
         """Score a piece by the protocol, as a picture of its size."""
         pieces_BTCHW = read(rows, columns)

@@ -1,7 +1,9 @@
-"""Where bf16 is used: matmuls and convolutions, on devices that are fast at it. Weights and losses stay fp32."""
+"""What models compute in: bf16 in matmuls and convolutions, on devices that are fast at it; all else is fp32."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -22,3 +24,21 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 def autocast(bf16: bool, device: torch.device) -> torch.autocast:
     """Return the context in which models run."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Compute what is fp32 in fp32, with 23 bits after the point.
+
+    A GPU would take 10 of them (TF32) for convolutions, by default, and for matmuls, where somebody allowed it: too few
+    for the confidence of a pixel, and not what `--precision fp32` promises. What runs in bf16 is not slower for it.
+    """
+    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [product.fp32_precision for product in products]
+    for product in products:
+        product.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for product, precision in zip(products, before, strict=True):
+            product.fp32_precision = precision

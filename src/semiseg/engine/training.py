@@ -28,7 +28,7 @@ from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator
 from semiseg.engine.gallery import draw_samples
 from semiseg.engine.meter import Meter
 from semiseg.engine.pictures import save_picture
-from semiseg.engine.precision import autocast
+from semiseg.engine.precision import autocast, full_fp32
 from semiseg.engine.progress import Progress, against_published
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.runlog import RunLog
@@ -172,6 +172,7 @@ def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
     return [replace(chunk, pixels=PixelCounts.unstacked(counts)) for chunk in chunks]
 
 
+@full_fp32()
 def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch]) -> dict[str, Tensor]:
     """Add up the gradients of a step's chunks; return the step's logged scalars, of this process."""
     logs: dict[str, Tensor] = {}
@@ -216,6 +217,8 @@ def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> Non
     found = task.evaluator.evaluate(models, task.processes)
     judged = "teacher" if "teacher" in found else "student"
     log.numbers(state.step, progress.epoch(state.step), _numbers(found))
+    if state.best is None and found[judged].absence:
+        log.say(found[judged].absence)
     if state.best is None or found[judged].judged_by >= state.best:
         state.best, state.best_step = found[judged].judged_by, state.step
         _keep_model(task, state, found[judged].scores)
