@@ -33,7 +33,7 @@ def full_fp32() -> Iterator[None]:
     A GPU would take 10 of them (TF32) for convolutions, by default, and for matmuls, where somebody allowed it: too few
     for the confidence of a pixel, and not what `--precision fp32` promises. What runs in bf16 is not slower for it.
     """
-    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    products = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at runtime
     before = [product.fp32_precision for product in products]
     for product in products:
         product.fp32_precision = "ieee"
