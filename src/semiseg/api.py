@@ -35,7 +35,7 @@ from semiseg.engine.schedule import build_optimizer, lr_scale
 from semiseg.engine.training import Task, TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.methods import Context, Method, SharedSettings, find_method
-from semiseg.models import ModelCard, Segmenter, build_segmenter, find_model, load_model
+from semiseg.models import ModelCard, Segmenter, build_segmenter, describe_classes, find_model, load_model
 from semiseg.published import published_curve
 from semiseg.recipes import is_recipe, load_recipe
 from semiseg.reporting import report
@@ -103,11 +103,12 @@ def train(config: Config, *, resume: bool = False) -> TrainedRun:
         student = build_segmenter(
             config.model, dataset.spec.num_classes, frames=len(dataset.spec.frames), seed=config.seed
         )
+        told = describe_classes(student, dataset.spec.definitions, config.seed)
         student = share_batch_norm(student, processes)
         _check_crop(config, student)
         student = student.to(processes.device)
         method = build_method(config, processes, dataset.spec, student)
-        notes: list[str] = []
+        notes: list[str] = [told] if told else []
         processes.by_main(lambda: held.enter_context(_opened(run, config, data, resume, notes.append)))
         task = _task(config, run, processes, division, dataset, student, method)
         task = replace(task, published=published, introduction=(*task.introduction, *notes))

@@ -19,7 +19,7 @@ SIZES: dict[str, Any] = {"embed_dim": 32, "depth": 4, "num_heads": 2}
 
 
 def clip_with_texts(pretrained: bool) -> CLIP:
-    return CLIP("vit_base_patch16_clip_quickgelu_224.openai", (0, 2), "ViT-B-16", pretrained, channels=24, **SIZES)
+    return CLIP("vit_base_patch16_clip_quickgelu_224.openai", (0, 2), "semiseg-small", pretrained, channels=24, **SIZES)
 
 
 def clip_with_resnet(pretrained: bool) -> DetailedCLIP:

@@ -57,9 +57,9 @@ class DatasetSpec:
     accept_predicted: bool = False
 
     @property
-    def definitions(self) -> tuple[tuple[str, ...], ...]:
-        """The concepts of each class, one or more."""
-        return tuple(self.concepts.get(name, (name,)) for name in self.classes)
+    def definitions(self) -> dict[str, tuple[str, ...]]:
+        """The concepts, one or more, of each class in order."""
+        return {name: self.concepts.get(name, (name,)) for name in self.classes}
 
     @property
     def num_classes(self) -> int:

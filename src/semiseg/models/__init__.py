@@ -6,8 +6,9 @@ from semiseg.models.decoders import DECODERS, DPT, Decoder, FeatureHook, LevelHo
 from semiseg.models.encoders import ENCODERS, Encoder
 from semiseg.models.necks import NECKS, Neck
 from semiseg.models.published import published_names
-from semiseg.models.segmenter import Segmenter, build_segmenter
+from semiseg.models.segmenter import Segmenter, build_segmenter, configured_encoder
 from semiseg.models.store import find_model, load_model, read_card, save_model
+from semiseg.models.texts import describe_classes, embed_concepts
 
 __all__ = [
     "DECODERS",
@@ -23,6 +24,9 @@ __all__ = [
     "Neck",
     "Segmenter",
     "build_segmenter",
+    "configured_encoder",
+    "describe_classes",
+    "embed_concepts",
     "find_model",
     "load_model",
     "published_names",

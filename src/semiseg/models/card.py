@@ -85,6 +85,8 @@ def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
         ("model.license", model.license in (None, *LICENSES), f"{', '.join(LICENSES)}, or null"),
         ("model.features", model.features is None or _is_channels(model.features), f"1 to {MAX_CHANNELS}, or null"),
         ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
+        ("model.text", model.text is None or isinstance(model.text, str), "a path, or null"),
+        ("model.text_of", model.text_of in ("names", "concepts"), "names or concepts"),
         ("model.trains", model.trains in get_args(Trains), ", ".join(get_args(Trains))),
     )
 

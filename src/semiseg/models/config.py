@@ -22,8 +22,8 @@ class ModelConfig:
     `mit`); `resnet50`, `resnet101`, `xception65` (UniMatch V1); `clip_base` (OpenAI's ViT-B/16),
     `clip_base_text` (the same with levels that can be compared with texts, for SemiVL) and `clip_base_text_resnet` (the
     same with the first stage of a ResNet-101 for detail, SemiVL on Cityscapes); `vit_micro` (small, ours, for training
-    from scratch), `vit_nano` (for tests); or `timm/NAME` for any plain ViT of timm, or pyramid with strides 4, 8, 16
-    and 32."""
+    from scratch), `vit_nano` and `clip_nano` (for tests); or `timm/NAME` for any plain ViT of timm, or pyramid with
+    strides 4, 8, 16 and 32."""
     neck: str | None = None
     """What stands between encoder and decoder and has weights of its own: `allspark` (the attention of the method of
     that name). Default: nothing."""
@@ -43,6 +43,13 @@ class ModelConfig:
     level_widths: tuple[int, int, int, int] | None = None
     """Channels of the four levels of `dpt`, shallow first, each 1 to 2048. None: the published sizes for the encoder,
     else D / 8, D / 4, D / 2, D."""
+    text: str | None = None
+    """For `semivl`: a file of text embeddings (`.safetensors`, a tensor for each class or concept, by its name).
+    Default: CLIP's text encoder (extra `semivl`) computes them once, from the weights that the encoder has; with
+    `random` weights they are random too."""
+    text_of: Literal["names", "concepts"] = "names"
+    """For `semivl`: what features are compared with, the name of each class, or the mean of its concepts in
+    `dataset.yaml` (published for Cityscapes)."""
     trains: Trains = "all"
     """What learns: everything; `decoder`: all but the encoder (UniMatch V2, table 7); `attention`: of the encoder only
     its attention and position embeddings (SemiVL's spatial fine-tuning), and everything behind it."""

@@ -148,10 +148,19 @@ def build_segmenter(config: ModelConfig, num_classes: int, frames: int = 1, seed
             expected="at least one class; 1 frame (segmentation) or 2 (change detection)",
             remedy="check the classes of the dataset",
         )
-    with counted(seed, "init encoder"):
-        encoder = build_encoder(config.encoder, config.weights, config.license)
+    encoder = configured_encoder(config, seed)
     with counted(seed, "init neck"):
         neck = build_neck(encoder, config)
     with counted(seed, "init decoder"):
         decoder = build_decoder(encoder, config, num_classes)
     return Segmenter(encoder, neck, decoder, config, num_classes, frames, seed)
+
+
+def configured_encoder(config: ModelConfig, seed: int) -> Encoder:
+    """Build the encoder of a network as `build_segmenter` does, random weights included.
+
+    Raises:
+        ModelError: as `build_encoder`.
+    """
+    with counted(seed, "init encoder"):
+        return build_encoder(config.encoder, config.weights, config.license)

@@ -78,7 +78,7 @@ def test_the_last_level_has_unit_length_and_can_be_had_alone() -> None:
     *_, aligned = encoder(image)
     assert aligned.shape == (2, 24, 3, 4)
     torch.testing.assert_close(aligned.norm(dim=1), torch.ones(2, 3, 4))
-    torch.testing.assert_close(encoder.dense(image), aligned)
+    torch.testing.assert_close(encoder.deepest(image), aligned)
 
 
 def test_the_last_level_knows_only_its_own_place_of_the_last_block() -> None:
@@ -125,4 +125,5 @@ def test_the_resnet_sees_its_own_scale_and_trains_as_a_whole() -> None:
     assert [encoder.widths[0], encoder.strides] == [32, (4, 16, 16, 16)]
     trained = {id(p) for p in encoder.attention()}
     assert trained == {id(p) for p in (*clip.attention(), *encoder.detail.parameters())}
-    assert encoder.aligned is clip.aligned is clip
+    image = torch.randn(1, 3, 32, 48)
+    assert torch.equal(encoder.deepest(image), encoder(image)[-1])

@@ -56,7 +56,7 @@ def test_only_names_of_timms_own_registry_pass(name: str) -> None:
         build_encoder(name, "random")
 
 
-@pytest.mark.parametrize("name", ["vit_nano", "vit_micro"])
+@pytest.mark.parametrize("name", ["vit_nano", "vit_micro", "clip_nano"])
 def test_our_own_encoders_have_no_weights_on_the_hub(name: str) -> None:
     with pytest.raises(ModelError, match=r"--model\.weights random"):
         build_encoder(name, "hub")
@@ -92,7 +92,7 @@ def test_the_registry_is_the_documented_one() -> None:
         *("clip_base", "clip_base_text", "clip_base_text_resnet"),
         *(f"mit_b{size}" for size in range(6)),
         "resnet152",
-        *("resnet50", "resnet101", "xception65", "vit_nano", "vit_micro"),
+        *("resnet50", "resnet101", "xception65", "vit_nano", "vit_micro", "clip_nano"),
     ]
 
 

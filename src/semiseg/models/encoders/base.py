@@ -50,6 +50,11 @@ class Encoder(nn.Module):
         """Encode normalised images (B, 3, H, W) to four maps (B, D, H / stride, W / stride), rounded up."""
         raise NotImplementedError
 
+    def deepest(self, images_BCHW: Tensor) -> Tensor:
+        """Return the last level alone."""
+        level_BDHW: Tensor = self(images_BCHW)[-1]
+        return level_BDHW
+
     def attention(self) -> list[nn.Parameter]:
         """Return what places look at each other with: the parameters of attention and the position embeddings.
 

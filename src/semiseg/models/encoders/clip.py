@@ -51,11 +51,6 @@ class CLIP(Encoder):
         self.skips, self.texts = skips, texts
         self.backbone.pos_embed = nn.Parameter(_to_native(self.backbone.pos_embed.detach()))
 
-    @property
-    def aligned(self) -> CLIP:
-        """The part that is aligned with texts."""
-        return self
-
     def core(self) -> nn.Module:
         """Return timm's module."""
         return cast(nn.Module, self.backbone)
@@ -73,8 +68,8 @@ class CLIP(Encoder):
         """Encode as every `Encoder`."""
         return self._levels(images_BCHW, self.skips)
 
-    def dense(self, images_BCHW: Tensor) -> Tensor:
-        """Return the last level alone: (B, C, H / 16, W / 16) of unit length, float32."""
+    def deepest(self, images_BCHW: Tensor) -> Tensor:
+        """Return the last level as every `Encoder`: (B, C, H / 16, W / 16) of unit length, float32."""
         return self._levels(images_BCHW, ())[-1]
 
     def _levels(self, images_BCHW: Tensor, skips: Sequence[int]) -> list[Tensor]:
@@ -136,11 +131,6 @@ class DetailedCLIP(Encoder):
         self.widths = (stage["num_chs"], *clip.widths[1:])
         self.strides = (stage["reduction"], *clip.strides[1:])
 
-    @property
-    def aligned(self) -> CLIP:
-        """The part that is aligned with texts."""
-        return self.clip
-
     def attention(self) -> list[nn.Parameter]:
         """Return what trains in spatial fine-tuning; the ResNet knows nothing yet of places and trains as a whole."""
         return [*self.clip.attention(), *self.detail.parameters()]
@@ -149,6 +139,10 @@ class DetailedCLIP(Encoder):
         """Encode as every `Encoder`."""
         _, *levels = self.clip(images_BCHW)
         return [self.detail(self._as_imagenet(images_BCHW)), *levels]
+
+    def deepest(self, images_BCHW: Tensor) -> Tensor:
+        """Return the last level as every `Encoder`."""
+        return self.clip.deepest(images_BCHW)
 
     def _as_imagenet(self, images_BCHW: Tensor) -> Tensor:
         """Bring images that are normalised for CLIP to the scale that the ResNet was trained on."""

@@ -85,13 +85,17 @@ def _sam(size: str) -> EncoderSpec:
     return _sized(size, partial(SAM, f"samvit_{size}_patch16.sa1b", taken=LEVELS[size]))
 
 
-def _clip_with_texts(pretrained: bool) -> CLIP:
-    return CLIP(_CLIP, (0, 4), "ViT-B-16-quickgelu", pretrained)
+def _clip_with_texts(pretrained: bool, **options: int) -> CLIP:
+    return CLIP(_CLIP, (0, 4), "ViT-B-16-quickgelu", pretrained, **options)
 
 
 def _clip_with_resnet(pretrained: bool) -> DetailedCLIP:
     # v1c: the deep stem of 32-32-64 channels, as published for Cityscapes.
     return DetailedCLIP(_clip_with_texts(pretrained), "resnet101c.gluon_in1k", pretrained)
+
+
+def _clip_nano(_: bool) -> CLIP:
+    return _clip_with_texts(False, channels=24, embed_dim=32, depth=6, num_heads=2)
 
 
 def _small(width: int, depth: int, heads: int, features: int, level_widths: Four) -> EncoderSpec:
@@ -119,6 +123,7 @@ ENCODERS: dict[str, EncoderSpec] = {
     "xception65": _sized("large", partial(Xception, "xception65.tf_in1k")),
     "vit_nano": _small(width=32, depth=4, heads=2, features=16, level_widths=(16, 16, 32, 32)),
     "vit_micro": _small(width=48, depth=4, heads=2, features=24, level_widths=(24, 32, 48, 48)),
+    "clip_nano": EncoderSpec(build=_clip_nano, features=16, level_widths=(16, 16, 32, 32), on_hub=False),
 }
 """The encoders by name, closed but for `timm/NAME`."""
 
