@@ -98,6 +98,11 @@ class Watching(Method[Any]):
         self.method, self.last, self.watched = method, steps, watched
 
     @property
+    def student_labels(self) -> bool:
+        """As the method that is watched."""
+        return self.method.student_labels
+
+    @property
     def ema_teacher(self) -> bool:
         """As the method that is watched."""
         return self.method.ema_teacher
@@ -239,8 +244,22 @@ def train(
     steps: int,
     scheduled: int,
     spec: DatasetSpec = SPEC,
+    own: Any = None,
+    optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen)
 ) -> Watched:
-    """Run the first steps of a training of `scheduled` steps by the engine's own loop, and watch them."""
+    """Run the first steps of a training of `scheduled` steps by the engine's own loop, and watch them.
+
+    Args:
+        method: its name.
+        shared: the settings that methods share.
+        student: who learns.
+        stream: the batches.
+        steps: how many steps.
+        scheduled: the length that the learning rate is for.
+        spec: the data set.
+        own: the method's own settings; None: the published ones.
+        optimizer: which one, and its rates.
+    """
     watched, kept, kind = Watched(), {"student": student}, find_method(method)
     device = torch.device("cpu")
     context = Context(spec=spec, model=student.config, crop=CROP, seed=0, device=device, normalize=student.normalize)
@@ -255,7 +274,7 @@ def train(
         patch("semiseg.engine.training.make_teacher", keep_teacher),
     ):
         task = Task(
-            method=Watching(kind(kind.config_class(), shared, context), steps, watched),
+            method=Watching(kind(own or kind.config_class(), shared, context), steps, watched),
             student=student,
             stream=stream,
             evaluator=Evaluator(samples=(), spec=spec, inference=INFERENCE, batch=1, max_pixels=0),
@@ -263,9 +282,7 @@ def train(
                 classes=spec.classes, palette=spec.palette, frames=len(spec.frames), crop=CROP, model=student.config
             ),
             optimizer=build_optimizer(
-                student,
-                OptimizerConfig(),
-                lr_scale(OptimizerConfig(), stream.division.labeled // kind.labeled_factor),
+                student, optimizer, lr_scale(optimizer, stream.division.labeled // kind.labeled_factor)
             ),
             schedule=ScheduleConfig(steps=scheduled, log_every=scheduled, checkpoint_every=scheduled),
             evaluation=EvaluationConfig(every=scheduled),

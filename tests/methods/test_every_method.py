@@ -32,8 +32,11 @@ from semiseg.models import ModelConfig, Segmenter, build_segmenter
 LEARNS = ConsistencyConfig(threshold=0.2)
 """A threshold that an untrained teacher reaches here and there."""
 
-STUDENTS: dict[str, ModelConfig] = {}
+STUDENTS = {"allspark": ModelConfig(encoder="vit_nano", weights="random", neck="allspark")}
 """The student of each method that needs more than an encoder and a decoder."""
+
+COUPLED = {"allspark"}
+"""Methods whose images see the others of their chunk, as published: their losses depend on how the batch is divided."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def test_a_step_teaches_the_student_and_nobody_else(case: Case, bf16: bool, tiny
         assert not value.requires_grad
 
 
-@pytest.mark.parametrize("case", EVERY + VARIANTS, ids=str)
+@pytest.mark.parametrize("case", [case for case in EVERY + VARIANTS if case.name not in COUPLED], ids=str)
 def test_losses_and_gradients_do_not_depend_on_accumulation(case: Case, tiny_scenes: Path) -> None:
     student = case.student()
     method = case.built(student)
@@ -187,10 +190,10 @@ def test_the_weight_and_the_threshold_act(case: Case, tiny_scenes: Path) -> None
         result = method.step(student, case.teacher(student, method), batch)
         return result.loss.item(), float(result.logs["loss_x"]), float(result.logs["loss_s"])
 
-    loss, loss_x, loss_s = losses(ConsistencyConfig(threshold=0.0, weight=1.0))
-    assert loss == pytest.approx((loss_x + loss_s) / 2, rel=1e-6)
-    heavy = losses(ConsistencyConfig(threshold=0.0, weight=4.0))
-    assert heavy[0] == pytest.approx((loss_x + 4 * loss_s) / 2, rel=1e-6)
+    for weight in (1.0, 4.0):
+        loss, loss_x, loss_s = losses(ConsistencyConfig(threshold=0.0, weight=weight))
+        assert loss_s > 0
+        assert loss == pytest.approx((loss_x + weight * loss_s) / 2, rel=1e-6)
     strict = losses(ConsistencyConfig(threshold=1.1))
     assert strict[2] == 0
 

@@ -90,13 +90,24 @@ def _casting_anew(device_type: str) -> torch.autocast:
 
 
 @torch.no_grad()
-def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
-    """Label normalised weak views with the teacher in eval mode.
+def predict(teacher: nn.Module, images_BTCHW: Tensor, at_levels: LevelHook | None = None) -> Tensor:
+    """Return the teacher's logits of normalised weak views in eval mode, fp32.
 
     `no_grad`, not `inference_mode`: tensors made under the latter cannot be saved for the student's backward pass.
     """
     with evaluating(teacher), _casting_anew(images_BTCHW.device.type):
-        logits_BKHW = teacher(images_BTCHW).float()
+        logits_BKHW: Tensor = teacher(images_BTCHW) if at_levels is None else teacher(images_BTCHW, at_levels)
+    return logits_BKHW.float()
+
+
+def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
+    """Label normalised weak views with the teacher in eval mode."""
+    return opinion(predict(teacher, images_BTCHW), ignore_BHW)
+
+
+@torch.no_grad()
+def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
+    """Return what a teacher with these logits thinks."""
     top_BHW, label_BHW = logits_BKHW.max(dim=1)
     # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
     # value near the threshold of 0.95 (only 0.9492 and 0.9531).
@@ -104,11 +115,16 @@ def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -
     return PseudoLabel(label_BHW, confidence_BHW, ignore_BHW)
 
 
+def recoloured(images_BTCHW: Tensor, draws: ViewDraws, normalize: Normalize) -> Tensor:
+    """Return uint8 images after the photometric changes of each frame, normalised."""
+    pixels_BTCHW = images_BTCHW.float() / 255
+    changed = apply_photometric(pixels_BTCHW.flatten(0, 1), draws.photometric.map(lambda draw: draw.flatten(0, 1)))
+    return normalize(changed.view_as(pixels_BTCHW))
+
+
 def strong_view(unlabeled: Unlabeled, pseudo: PseudoLabel, draws: ViewDraws, normalize: Normalize) -> StrongView:
     """Make one strong view: photometric changes of each frame, then CutMix of images and pseudo-label alike."""
-    pixels_BTCHW = unlabeled.images_BTCHW.float() / 255
-    changed = apply_photometric(pixels_BTCHW.flatten(0, 1), draws.photometric.map(lambda draw: draw.flatten(0, 1)))
-    images = normalize(changed.view_as(pixels_BTCHW))
+    images = recoloured(unlabeled.images_BTCHW, draws, normalize)
     return StrongView(cutmix(images, draws.box_B4), pseudo.mixed(draws.box_B4))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from semiseg.errors import ConfigError, closest
+from semiseg.methods.allspark import AllSpark
 from semiseg.methods.base import Method
 from semiseg.methods.fixmatch import FixMatch
 from semiseg.methods.supervised import Supervised
@@ -14,6 +15,7 @@ METHODS: dict[str, type[Method[Any]]] = {
     "supervised": Supervised,
     "fixmatch": FixMatch,
     "unimatch_v2": UniMatchV2,
+    "allspark": AllSpark,
 }
 """The methods by name; the settings of each are a section of that name."""
 
