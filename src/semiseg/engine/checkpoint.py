@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,31 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | N
             "every checkpoint is damaged", where=folder, remedy="restore the folder, or start again under another name"
         )
     return None
+
+
+def require_shapes(checkpoint: Checkpoint, wanted: Mapping[str, Mapping[str, Tensor]], where: object) -> None:
+    """Check that a checkpoint is of the network that it is about to be loaded into.
+
+    Args:
+        checkpoint: what was read.
+        wanted: the tensors of each part as they are now, by name.
+        where: its folder, for the message.
+
+    Raises:
+        RunError: a tensor is missing, is one too many or has another shape.
+    """
+    found = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items() if name.split("/")[0] in wanted}
+    now = {f"{part}/{name}": tuple(tensor.shape) for part, named in wanted.items() for name, tensor in named.items()}
+    differing = [name for name in sorted(found | now) if found.get(name) != now.get(name)]
+    if differing:
+        lines = [
+            f"{name}: {found.get(name, 'none')} in the checkpoint, {now.get(name, 'none')} now" for name in differing
+        ]
+        raise RunError(
+            "the checkpoint is of another network:\n    " + "\n    ".join(lines[:3]),
+            where=where,
+            remedy="resume with the classes and the model that the run began with, or start anew with --run.name NAME",
+        )
 
 
 def _read(path: Path) -> Checkpoint:

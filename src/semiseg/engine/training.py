@@ -20,6 +20,7 @@ from semiseg.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
     optimizer_tensors,
+    require_shapes,
     restore_optimizer,
     save_checkpoint,
 )
@@ -281,9 +282,13 @@ def _restore(task: Task, state: _State, say: Callable[[str], None]) -> None:
     if checkpoint is None:
         say("no checkpoint yet: starting from the first step")
         return
-    state.student.load_state_dict(checkpoint.part("student"))
+    models = {"student": state.student}
     if state.teacher is not state.student:
-        state.teacher.load_state_dict(checkpoint.part("teacher"))
+        models["teacher"] = state.teacher
+    wanted = {name: model.state_dict() for name, model in models.items()}
+    require_shapes(checkpoint, wanted, task.directory.checkpoints)
+    for name, model in models.items():
+        model.load_state_dict(checkpoint.part(name))
     restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
     task.method.restore(checkpoint.part("method"))
     facts = checkpoint.state
