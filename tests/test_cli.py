@@ -384,7 +384,7 @@ def test_evaluate_needs_the_folder_that_a_list_belongs_to(capsys: Captured) -> N
 
 
 def test_evaluate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    def evaluate(model: Path, data: Any, **options: Any) -> None:
+    def evaluate(model: Path, data: Any, *, progress: object, **options: Any) -> None:
         raise DataError(f"{model} {data.root} {data.spec} {data.val} {options}", remedy="none")
 
     monkeypatch.setattr("semiseg.api.evaluate", evaluate)
@@ -424,13 +424,26 @@ def test_an_unusable_image_is_named_after_all_others_are_done(
 
 
 def test_predict_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    def predict(*places: Path, **options: Any) -> None:
+    def predict(*places: Path, progress: object, **options: Any) -> None:
         raise DataError(f"{[str(place) for place in places]} {options}", remedy="none")
 
     monkeypatch.setattr("semiseg.prediction.predict", predict)
-    words = ["m", "a", "--second", "b", "--out", "o", "--tile", "252", "--overlays", "--overwrite", "--device", "cpu"]
-    words += ["--precision", "bf16"]
-    options = {"second": Path("b"), "tile": 252, "overlays": True, "overwrite": True, "device": "cpu"}
+    words = [
+        "m",
+        "a",
+        "--second",
+        "b",
+        "--out",
+        "o",
+        "--tile",
+        "252",
+        "--max-pixels",
+        "99",
+        "--overlays",
+        "--overwrite",
+    ]
+    words += ["--device", "cpu", "--precision", "bf16"]
+    options = {"second": Path("b"), "tile": 252, "max_pixels": 99, "overlays": True, "overwrite": True, "device": "cpu"}
     options["precision"] = "bf16"
     assert f"['m', 'a', 'o'] {options}" in refused(capsys, "predict", *words)
     assert "'second': None, 'tile': None" in refused(capsys, "predict", "m", "a", "--out", "o")

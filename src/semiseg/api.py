@@ -284,6 +284,7 @@ def evaluate(
     precision: Precision = "auto",
     protocol: Protocol | None = None,
     tile: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ModelEvaluation:
     """Evaluate a saved model on val images, as training does.
 
@@ -295,6 +296,7 @@ def evaluate(
         precision: see `Config.precision`; auto: as in training.
         protocol: `original` (whole images) or `sliding` (windows of the crop's size); default: as in training.
         tile: longest side of an image that is seen in one piece, pixels; default: as in training.
+        progress: called at the start and after each batch with the number of images done and of all.
 
     Raises:
         SemisegError: no model, no val images, or images that do not fit the model.
@@ -302,6 +304,7 @@ def evaluate(
     directory = find_model(model)
     chosen = choose_device(device)
     segmenter, card = load_model(directory, chosen)
+    inference = inference_of(card, segmenter.patch, device=chosen, precision=precision, protocol=protocol, tile=tile)
     trained = _config_of_run(directory)
     judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
     spec, samples, config = judges.spec, judges.val.samples, data or cast(Config, trained).data
@@ -318,12 +321,16 @@ def evaluate(
     evaluator = Evaluator(
         samples=samples,
         spec=spec,
-        inference=inference_of(card, segmenter.patch, device=chosen, precision=precision, protocol=protocol, tile=tile),
+        inference=inference,
         # The batch of the run, so that not even rounding differs from what training logged.
         batch=trained.evaluation.batch if trained else 1,
         max_pixels=config.max_pixels,
     )
-    result = evaluator.evaluate({"model": segmenter}, Processes(0, 1, chosen))["model"]
+    report_progress = progress or (lambda done, count: None)
+    report_progress(0, len(samples))
+    result = evaluator.evaluate(
+        {"model": segmenter}, Processes(0, 1, chosen), lambda done: report_progress(done, len(samples))
+    )["model"]
     return ModelEvaluation(
         **vars(result),
         images=len(samples),

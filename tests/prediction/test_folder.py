@@ -332,3 +332,26 @@ def test_without_rasterio_masks_are_png_and_lost_georeferences_are_counted(
     summary = predict(predictor, photos, tmp_path / "out")
     assert (summary.images, summary.georeferences_lost) == (4, 1)
     assert "scene.png" in tree(tmp_path / "out")
+
+
+# What is found, and what is opened
+
+
+def test_links_are_followed_as_training_follows_them(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "north").symlink_to(photos)
+    (tmp_path / "in" / "single.png").symlink_to(photos / "b.png")
+    predict(predictor, tmp_path / "in", tmp_path / "out")
+    assert tree(tmp_path / "out") == ["north/a.png", "north/b.png", "north/deep/c.png", "single.png"]
+
+
+def test_predictions_are_not_found_again_by_a_link(predictor: Predictor, photos: Path) -> None:
+    (photos / "before").symlink_to(photos / "masks")
+    predict(predictor, photos, photos / "masks")
+    assert predict(predictor, photos, photos / "masks").skipped == 3
+
+
+def test_a_larger_image_is_opened_for_who_trusts_it(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    summary = predict(predictor, photos, tmp_path / "out", max_pixels=1800)
+    assert [path.name for path, _ in summary.unreadable] == ["a.jpg", "c.JPG"]
+    assert predict(predictor, photos, tmp_path / "out", max_pixels=2000).images == 2

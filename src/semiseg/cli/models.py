@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
     from semiseg.api import evaluate
+    from semiseg.cli.progress import shown_progress
     from semiseg.data import DataConfig
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
@@ -31,7 +32,8 @@ def evaluate_verb(words: list[str]) -> None:
     if data is None and (options.spec or options.val):
         raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
     how = {"precision": options.precision, "protocol": options.protocol, "tile": options.tile}
-    found = evaluate(options.model, data, device=options.device, **how)
+    with shown_progress("images") as progress:
+        found = evaluate(options.model, data, device=options.device, progress=progress, **how)
     _print_evaluation(found)
     iou = dict(zip(found.classes, found.iou_K.tolist(), strict=True))
     figures = {**found.scores, "miou_present": found.miou_present, "absent": found.absent, "iou": iou}
@@ -67,6 +69,8 @@ def _add_precision(parser: Parser) -> None:
 
 def predict_verb(words: list[str]) -> None:
     """Write masks for images."""
+    from semiseg.cli.progress import shown_progress
+    from semiseg.data.reading import MAX_PIXELS
     from semiseg.prediction import predict
 
     parser = Parser("predict", "Write a mask for each image; finished ones are skipped, so it can be interrupted.")
@@ -75,22 +79,26 @@ def predict_verb(words: list[str]) -> None:
     parser.add_argument("--second", type=Path, help="of pairs: the later image, or a folder with the same names")
     parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
     parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in evaluation")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="largest image that is opened, in pixels")
     parser.add_argument("--overlays", action="store_true", help="also write the image tinted with its mask")
     parser.add_argument("--overwrite", action="store_true", help="write masks again that exist")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_precision(parser)
     options = parser.parse_args(words)
-    summary = predict(
-        options.model,
-        options.images,
-        options.out,
-        second=options.second,
-        tile=options.tile,
-        overlays=options.overlays,
-        overwrite=options.overwrite,
-        device=options.device,
-        precision=options.precision,
-    )
+    with shown_progress("images") as progress:
+        summary = predict(
+            options.model,
+            options.images,
+            options.out,
+            second=options.second,
+            tile=options.tile,
+            max_pixels=options.max_pixels,
+            overlays=options.overlays,
+            overwrite=options.overwrite,
+            device=options.device,
+            precision=options.precision,
+            progress=progress,
+        )
     print(f"{summary.images} masks written to {options.out}, {summary.images_per_second:.2f} images/s", end="")
     print(f"; {summary.skipped} existed" if summary.skipped else "")
     if summary.georeferences_lost:

@@ -30,7 +30,7 @@ def find_samples(
         DataError: there is no image, or an image of a pair is without the other.
     """
     first, *others = (_joined(folder, part) for folder in spec.frames)
-    names = list(_files_below(root / first, IMAGE_SUFFIXES))
+    names = list(files_below(root / first, IMAGE_SUFFIXES))
     if not names:
         raise DataError(
             "no images found", where=root / first, expected="files " + ", ".join(IMAGE_SUFFIXES), remedy=remedy
@@ -66,7 +66,7 @@ def _partners(root: Path, first: str, other: str, names: Sequence[str]) -> dict[
 
 
 def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    return {_stem(name): name for name in _files_below(folder, suffixes)}
+    return {_stem(name): name for name in files_below(folder, suffixes)}
 
 
 def _joined(folder: str, name: str) -> str:
@@ -87,7 +87,7 @@ def refuse_lonely_masks(root: Path, spec: DatasetSpec, known: Iterable[Sample]) 
     images, masks = spec.frames[0], spec.masks
     stems = _by_stem(root / images, IMAGE_SUFFIXES)
     elsewhere = {sample.mask for sample in known}
-    for name in _files_below(root / masks, MASK_SUFFIXES):
+    for name in files_below(root / masks, MASK_SUFFIXES):
         path = root / f"{masks}/{name}"
         if _stem(name) not in stems and path not in elsewhere:
             raise DataError(
@@ -119,8 +119,8 @@ def _links_in(folder: str) -> set[str]:
         return set()
 
 
-def _files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
-    """Yield names relative to `folder`, in their order, not the disk's."""
+def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
+    """Yield names relative to `folder`, in their order, not the disk's; linked ones too, hidden ones not."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = os.path.relpath(parent, folder).replace(os.sep, "/")

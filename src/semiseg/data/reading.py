@@ -52,7 +52,7 @@ def _too_large(what: str, path: Path, max_pixels: int) -> DataError:
         f"{what} is larger than the cap",
         where=path,
         expected=f"at most {max_pixels:,} pixels",
-        remedy="cut it into tiles, or raise data.max_pixels if you trust the file",
+        remedy="cut it into tiles, or raise data.max_pixels (of predict --max-pixels) if you trust the file",
     )
 
 

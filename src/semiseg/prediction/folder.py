@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from semiseg.data.palette import Palette
 from semiseg.data.predicted import MARK, png_mark
 from semiseg.data.prefetch import prefetch
+from semiseg.data.reading import MAX_PIXELS
 from semiseg.engine.pictures import indexed_image, save_picture
 from semiseg.engine.precision import Precision
 from semiseg.errors import DataError
@@ -67,6 +68,7 @@ def predict(
     *,
     second: Path | str | None = None,
     tile: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     overlays: bool = False,
     overwrite: bool = False,
     device: str = "auto",
@@ -90,6 +92,7 @@ def predict(
         out: the folder for the masks, another one than that of the images.
         second: the later image, or a folder in which it has the same name.
         tile: pictures with a longer side are predicted in tiles; None: as the model was evaluated.
+        max_pixels: the largest image that is decoded whole, as `data.max_pixels`; a GeoTIFF is read in pieces.
         overlays: also write `out/a/b_overlay.jpg`, the image (of a pair the later one) tinted with its mask.
         overwrite: predict again what exists, if it carries the mark.
         device: as in `Predictor.load`; a loaded predictor stays where it is, and as precise as it is.
@@ -116,7 +119,7 @@ def predict(
     report(skipped, len(jobs))
     for folder in output_folders(waiting, Path(out)) if waiting else ():
         mark_folder(folder)
-    unreadable = _run(predictor, waiting, tile, lambda done: report(skipped + done, len(jobs)))
+    unreadable = _run(predictor, waiting, tile, max_pixels, lambda done: report(skipped + done, len(jobs)))
     if waiting and len(unreadable) == len(jobs):
         raise DataError(
             f"none of {len(jobs)} images or pairs can be used; the first: {unreadable[0][1]}",
@@ -134,11 +137,11 @@ def predict(
 
 
 def _run(
-    predictor: Predictor, jobs: list[Job], tile: int | None, done: Callable[[int], object]
+    predictor: Predictor, jobs: list[Job], tile: int | None, max_pixels: int, done: Callable[[int], object]
 ) -> list[tuple[Path, str]]:
     """Predict and write all jobs, reading ahead and writing behind; return those that could not be used."""
     palette = predictor.card.palette
-    read = prefetch(lambda job: _read(job, predictor.card.frames), jobs, ahead=_AHEAD)
+    read = prefetch(lambda job: _read(job, predictor.card.frames, max_pixels), jobs, ahead=_AHEAD)
     results = (_mask(predictor, result, tile) for result in read)
     unreadable = []
     for count, result in enumerate(prefetch(lambda result: _write(result, palette), results, ahead=_AHEAD), start=1):
@@ -148,9 +151,9 @@ def _run(
     return unreadable
 
 
-def _read(job: Job, frames: int) -> _Result:
+def _read(job: Job, frames: int, max_pixels: int) -> _Result:
     try:
-        return _Result(job, open_frames(job.images, frames))
+        return _Result(job, open_frames(job.images, frames, max_pixels))
     except DataError as error:
         return _Result(job, fault=_reason(error))
 

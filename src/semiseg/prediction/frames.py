@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiseg.data.reading import read_image
+from semiseg.data.reading import MAX_PIXELS, read_image
 from semiseg.errors import DataError
 from semiseg.prediction.geotiff import Georeference, GeoTiff, has_rasterio, is_georeferenced
 
@@ -20,12 +20,13 @@ Picture = Image.Image | Raster | Path | str
 """An image as people have it: a Pillow image, an RGB array (H, W, 3) of uint8, or a path."""
 
 
-def open_frames(pictures: Sequence[Picture], count: int) -> tuple[Raster, ...]:
+def open_frames(pictures: Sequence[Picture], count: int, max_pixels: int = MAX_PIXELS) -> tuple[Raster, ...]:
     """Read the pictures of one sample; a georeferenced TIFF is read later, piece by piece, if rasterio is installed.
 
     Args:
         pictures: before and after for change detection, else one.
         count: how many the model needs.
+        max_pixels: the largest image that is decoded whole.
 
     Raises:
         DataError: an unreadable picture, the wrong number of pictures, or pictures that differ in size or place.
@@ -35,7 +36,7 @@ def open_frames(pictures: Sequence[Picture], count: int) -> tuple[Raster, ...]:
             f"{len(pictures)} pictures for a model of {count} frames",
             remedy=f"pass {'one picture' if count == 1 else f'{count} pictures of one place'}",
         )
-    rasters = tuple(_raster(picture) for picture in pictures)
+    rasters = tuple(_raster(picture, max_pixels) for picture in pictures)
     if len({raster.shape for raster in rasters}) > 1:
         sizes = ", ".join(f"{raster.shape[1]} x {raster.shape[0]}" for raster in rasters)
         raise DataError(f"frames of different sizes: {sizes}", remedy="align and crop them to one size")
@@ -61,12 +62,12 @@ def georeference(rasters: Sequence[Raster]) -> Georeference | None:
     return found[0] if found else None
 
 
-def _raster(picture: Picture) -> Raster:
+def _raster(picture: Picture, max_pixels: int) -> Raster:
     if isinstance(picture, Path | str):
         path = Path(picture)
         if is_georeferenced(path) and has_rasterio():
             return GeoTiff(path)
-        picture = read_image(path)
+        picture = read_image(path, max_pixels)
     if isinstance(picture, Image.Image):
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     if isinstance(picture, GeoTiff):

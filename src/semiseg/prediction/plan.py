@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semiseg.data.folders import files_below, real_paths
 from semiseg.data.reading import IMAGE_SUFFIXES
 from semiseg.errors import DataError, ModelError
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced
@@ -100,28 +101,21 @@ def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path
 
 
 def _images(folder: Path, out: Path) -> dict[Path, Path]:
-    """Return all images below a folder by their path in it; hidden ones and those in `out` are left out."""
+    """Return all images below a folder by their path in it, as training finds them; those in `out` are left out."""
     if not folder.is_dir():
         kind = "folder, as the other frame is one" if folder.is_file() else "such image or folder"
         raise DataError(f"no {kind}", where=folder, remedy="correct the path")
-    names = [
-        name
-        for name in (path.relative_to(folder) for path in sorted(folder.rglob("*")))
-        if name.suffix.lower() in IMAGE_SUFFIXES and not _hidden(name) and (folder / name).is_file()
-    ]
+    names = [Path(name) for name in files_below(folder, IMAGE_SUFFIXES)]
     masks = out.resolve()
-    if folder.resolve() in masks.parents:
-        names = [name for name in names if masks not in (folder / name).resolve().parents]
+    if not folder.resolve().is_relative_to(masks):
+        real = real_paths(folder / name for name in names)
+        names = [name for name, path in zip(names, real, strict=True) if masks not in Path(path).parents]
     if not names:
         suffixes = ", ".join(IMAGE_SUFFIXES)
         raise DataError(
             "no image found", where=folder, expected=f"files ending in {suffixes}", remedy="correct the path"
         )
     return {name: folder / name for name in names}
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _job(images: tuple[Path, ...], target: Path, overlays: bool) -> Job:

@@ -1,0 +1,60 @@
+"""How far a verb is and how long it still takes, for whoever waits for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from semiseg.engine.progress import duration
+
+_PAUSE = 30.0
+"""Seconds between two lines where there is no terminal; what is done sooner says nothing."""
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of a verb on standard error: a bar on a terminal, else a line now and then.
+
+    Args:
+        what: what is counted, for example `images`.
+
+    Yields:
+        A function that takes the number done and the number of all; the first call says what was done before.
+    """
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield _Lines(what)
+        return
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, count: int) -> None:
+            if bar.tasks[0].total is None:
+                bar.reset(task, total=count, completed=done)
+            bar.update(task, completed=done)
+
+        yield show
+
+
+class _Lines:
+    """Prints a line at most every `_PAUSE` seconds."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.first = what, -1
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, done: int, count: int) -> None:
+        now = time.monotonic()
+        if self.first < 0:
+            self.first, self.began, self.said = done, now, now
+        if now - self.said < _PAUSE or done == self.first:
+            return
+        left = (now - self.began) / (done - self.first) * (count - done)
+        print(f"{done:,}/{count:,} {self.what}, {duration(left)} left", file=sys.stderr, flush=True)
+        self.said = now
