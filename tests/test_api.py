@@ -61,6 +61,11 @@ def test_a_wrong_key_names_the_recipe_it_stands_in(tmp_path: Path) -> None:
     ("overrides", "name"),
     [
         ([], "default-unimatch_v2-seed0"),
+        (["--data.root", "photos/my fields/"], "my fields-unimatch_v2-seed0"),
+        (["--data.root", "/"], "default-unimatch_v2-seed0"),
+        (["--data.root", "CamVid", "--data.spec", "camvid"], "camvid-unimatch_v2-seed0"),
+        (["--recipe", "mine", "--data.root", "fields"], "mine-fields-unimatch_v2-seed0"),
+        (["--recipe", "fields/7-fixmatch", "--data.root", "fields"], "fields-7-fixmatch-unimatch_v2-seed0"),
         (["--seed", "3", "--method", "fixmatch"], "default-fixmatch-seed3"),
         (["--data.split", "1_8"], "default-unimatch_v2-1_8-seed0"),
         (["--data.split", "lists/few/"], "default-unimatch_v2-few-seed0"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,6 +150,19 @@ def test_as_a_process_bad_input_is_2_on_stderr_alone_and_help_needs_no_library()
 
 
 # train
+
+
+@pytest.mark.parametrize("words", [["recipes"], ["--version"], ["train", "-h"]])
+def test_who_stops_reading_hears_no_complaint(words: list[str], python: tuple[list[str], dict[str, str]]) -> None:
+    """As in `semiseg recipes | head -n 1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command, environment = python
+    done = subprocess.run(
+        [*command, "semiseg", *words], env=environment, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_train_takes_recipe_options_and_overrides_in_any_order(

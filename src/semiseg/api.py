@@ -131,12 +131,18 @@ def _opened(
 
 
 def run_name(config: Config) -> str:
-    """Return the name of the run's directory: as configured, or recipe, method, split and seed."""
+    """Return the name of the run's directory: as configured, or recipe, data set, method, split and seed.
+
+    What the recipe's own name says is not said again, and `default` says nothing beside a data set.
+    """
     recipe = config.recipe.replace("/", "-")
     split = Path(config.data.split).name if config.data.split else None
-    # The name of a composed recipe says method and split already.
-    parts = [part for part in (config.method, split) if part and part not in recipe.split("-")]
-    return config.run.name or "-".join((recipe, *parts, f"seed{config.seed}"))
+    folder = Path(config.data.root).absolute().name.strip(".-") if config.data.root else None
+    dataset = config.data.spec or folder
+    parts = [part for part in (dataset, config.method, split) if part and part not in recipe.split("-")]
+    if not dataset or recipe != "default":
+        parts = [recipe, *parts]
+    return config.run.name or "-".join((*parts, f"seed{config.seed}"))
 
 
 def divide(config: Config, processes: Processes) -> Division:

@@ -213,6 +213,7 @@ def test_the_run_of_a_composed_recipe_says_each_part_once() -> None:
     assert run_name(recipe_config(name)) == "ade20k-1_16-unimatch_v2-dinov2_small-seed0"
     assert run_name(recipe_config(name, ["--data.split", "1_8", "--seed", "3"])).endswith("-1_8-seed3")
     assert run_name(recipe_config("camvid", ["--data.split", "1_16"])) == "camvid-unimatch_v2-1_16-seed0"
+    assert run_name(recipe_config("camvid", ["--data.root", "CV"])) == "camvid-unimatch_v2-seed0"
 
 
 def test_names_are_found_by_their_beginning_and_by_patterns() -> None:

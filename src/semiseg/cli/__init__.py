@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,10 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted.
+        0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted; 141: who
+        read our output has stopped reading, as `head` does.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _print_names_as_they_are()
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        return 141
+    return code
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
@@ -51,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SemisegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         remedy = "check that the path exists, may be written and has room"
         where = f"\n  where:    {printable(str(error.filename))}" if error.filename else ""

@@ -28,7 +28,7 @@ class RunConfig:
     """Where the results go."""
 
     name: str | None = None
-    """Directory of the run below `folder`. Default: recipe, method, split and seed."""
+    """Directory of the run below `folder`. Default: recipe, data set, method, split and seed."""
     folder: str = "runs"
     """Where run directories are made."""
 

@@ -19,7 +19,7 @@ from semiseg.files import whole_file
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders.semivl import LanguageGuided
 from semiseg.models.encoders import Encoder
-from semiseg.models.encoders.base import asking_the_hub
+from semiseg.models.hub import asking_the_hub
 from semiseg.models.segmenter import Segmenter
 from semiseg.models.weights import SHOWN, misfits, read_tensors
 from semiseg.seeding import counted, torch_rng

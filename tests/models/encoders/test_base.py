@@ -6,6 +6,7 @@ import pytest
 import timm
 
 from semiseg.errors import ModelError
+from semiseg.models import hub
 from semiseg.models.encoders.base import Encoder, create_timm
 
 
@@ -15,11 +16,12 @@ def test_the_width_is_that_of_the_widest_level() -> None:
     assert encoder.width == 32
 
 
-def test_a_hub_that_does_not_answer_is_an_error_with_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_goes_wrong_with_the_hub_is_an_error_with_two_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
+    monkeypatch.setattr(hub, "_silence", lambda: None)
     with pytest.raises(ModelError, match=r"no route to host(.|\n)*--model\.weights FILE(.|\n)*random"):
         create_timm("vit_small_patch14_dinov2", pretrained=True)
     with pytest.raises(OSError, match="no route"):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
+from semiseg.models.hub import asking_the_hub
 from semiseg.models.weights import timm_names
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,21 +97,6 @@ def create_timm(name: str, pretrained: bool, **options: Any) -> Any:
             return timm.create_model(name, pretrained=pretrained, **{"num_classes": 0, **options})
     except TypeError as error:
         raise not_plain(name) from error
-
-
-@contextmanager
-def asking_the_hub(name: str) -> Iterator[None]:
-    """Raise whatever goes wrong with the hub as a ModelError; a TypeError, of wrong options, passes."""
-    try:
-        yield
-    except TypeError:
-        raise
-    except Exception as error:
-        # The hub's client raises whatever its HTTP library does; for the user it is one thing.
-        raise ModelError(
-            f"the weights of {name} could not be loaded from the hub ({type(error).__name__}: {error})",
-            remedy="connect to the network, or set --model.weights FILE (a local file) or --model.weights random",
-        ) from error
 
 
 class NotPlainError(ModelError):

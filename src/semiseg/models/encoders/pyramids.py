@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
-from semiseg.models.encoders.base import Encoder, Four, NotPlainError, asking_the_hub, create_timm
+from semiseg.models.encoders.base import Encoder, Four, NotPlainError, create_timm
+from semiseg.models.hub import asking_the_hub
 
 
 class Convolutional(Encoder):
@@ -168,7 +170,7 @@ class MiT(Encoder):
                 f"the encoder {name} needs segmentation_models_pytorch, which is not installed",
                 remedy="pip install 'semiseg[mit]'",
             ) from error
-        with asking_the_hub(name):
+        with asking_the_hub(name) if pretrained else nullcontext():
             self.backbone: Any = encoders.get_encoder(name, weights="imagenet" if pretrained else None)
         self.widths = tuple(self.backbone.out_channels[-4:])
 
