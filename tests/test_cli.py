@@ -21,6 +21,7 @@ from semiseg.cli.settings_help import field_docs, settings_help
 from semiseg.config import config_class, keys_of
 from semiseg.engine.training import TrainingResult
 from semiseg.errors import DataError
+from semiseg.methods import METHODS
 from semiseg.prediction import PredictionSummary
 
 Captured = pytest.CaptureFixture[str]
@@ -252,7 +253,7 @@ def test_the_help_of_train_explains_every_key(capsys: Captured) -> None:
 def test_the_help_has_a_sentence_what_it_takes_and_the_default_of_every_key() -> None:
     flat = " ".join(settings_help().split())
     assert all(section in flat for section in ("Images and masks (data):", "Settings of FixMatch alone (fixmatch):"))
-    assert "--method {supervised,fixmatch,unimatch_v2}" in flat
+    assert f"--method {{{','.join(METHODS)}}}" in flat
     assert (
         "--schedule.steps N Length in optimizer steps; replaces `epochs`. (a whole number or null; default: null)"
         in flat

@@ -13,7 +13,7 @@ from semiseg.engine.schedule import lr_scale
 from semiseg.errors import ConfigError
 from semiseg.methods import find_method
 from semiseg.models.encoders import ENCODERS
-from semiseg.published import published_curve, published_runs
+from semiseg.published import headlines, published_curve, published_runs
 from semiseg.recipes import (
     headline_recipes,
     is_recipe,
@@ -113,7 +113,7 @@ def found_settings(config: Config) -> dict[str, Any]:
         "threshold": config.consistency.threshold,
         "frozen": config.model.trains == "decoder",
         "weight": config.consistency.weight,
-        "labels": (config.consistency.teacher, config.consistency.average),
+        "labels": (config.consistency.teacher or find_method(config.method).teacher, config.consistency.average),
         "scale": config.data.scale,
         "grayscale": config.strong.grayscale_p,
         "dropout": (
@@ -153,6 +153,48 @@ def test_the_recipe_of_a_headline_trains_its_system_on_its_split() -> None:
         composed = config(name)
         found = (composed.method, composed.data.spec, composed.data.split, composed.model.encoder)
         assert found == (row.system, row.dataset, row.split, row.encoder)
+
+
+PUBLISHED_ALLSPARK = {
+    # crop, epochs, images of a step, learning rate, the decoder's multiple, labeled loss, epochs of warm-up
+    "pascal/92": (513, 80, 2 * 4, 1e-3, 10.0, "ce", 5),
+    "cityscapes/1_16": (801, 240, 2 * 4, 5e-3, 1.0, "ohem", 15),
+    "coco/1_512": (513, 10, 4 * 4, 1e-3, 10.0, "ce", 5),
+}
+"""What the configuration files of the public code say (commit 9da63e2); of COCO's warm-up they say nothing."""
+
+
+@pytest.mark.parametrize("split", PUBLISHED_ALLSPARK)
+def test_allspark_has_the_published_schedules(split: str) -> None:
+    composed = config(f"{split}-allspark-mit_b5")
+    optimizer, loss = composed.optimizer, composed.loss
+    assert lr_scale(optimizer, composed.schedule.batch) == 1
+    assert PUBLISHED_ALLSPARK[split] == (
+        composed.data.crop,
+        composed.schedule.epochs,
+        composed.schedule.batch,
+        optimizer.lr,
+        optimizer.decoder_multiplier,
+        loss.labeled,
+        composed.allspark.warmup_epochs,
+    )
+    assert (optimizer.kind, optimizer.momentum, optimizer.weight_decay, optimizer.decay_norms) == (
+        "sgd",
+        0.9,
+        1e-4,
+        True,
+    )
+    assert (loss.ohem_threshold, loss.ohem_min_kept) == (0.7, 200_000 / 2)  # a GPU has two images
+    assert (composed.model.neck, composed.model.decoder, composed.model.features) == ("allspark", "segformer", None)
+    assert (composed.consistency.threshold, composed.consistency.weight, composed.consistency.teacher) == (0, 1, None)
+    assert composed.data.scale == (0.5, 2.0)
+    assert find_method("allspark").teacher == "student"
+
+
+def test_allspark_has_a_recipe_for_every_headline() -> None:
+    names = {row.recipe for row in headlines() if row.system == "allspark"}
+    assert len(names) == 13
+    assert None not in names
 
 
 def test_the_labeled_list_is_repeated_to_the_published_lengths() -> None:
