@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -157,6 +158,35 @@ def test_classes_that_no_mask_shows_are_named(dataset: Dataset) -> None:
     )
     assert found.pixels["val"] == {2: 48}
     assert found.images["labeled"] == {0: 3, 1: 3, 255: 3}
+
+
+def paint(mask: Path, *colours: tuple[int, int, int]) -> None:
+    """Save a mask as before, of values 0, 1 and 255, with a palette."""
+    levels = [level for colour in colours for level in colour]
+    image = Image.fromarray(np.asarray(Image.open(mask)))
+    image.putpalette(levels + [0] * (768 - len(levels)))
+    image.save(mask)
+
+
+RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
+
+
+def test_palettes_that_number_classes_anew_in_each_file_are_refused(dataset: Dataset) -> None:
+    masks = [sample.mask for sample in (*dataset.labeled, *dataset.val) if sample.mask]
+    paint(masks[0], RED, BLUE, GREEN)  # the third colour is of no pixel
+    paint(masks[2], RED, BLUE, RED)
+    check_dataset(dataset, MAX_PIXELS, unlabeled=True)
+    paint(masks[3], BLUE, RED)
+    message = fault(dataset)
+    assert "value 0 is of the colour (255, 0, 0) in one mask and (0, 0, 255) in another" in message
+    assert f"{masks[0]} and {masks[3]}" in message
+    assert "mode L" in message
+    texts: list[str] = []
+    for rank in range(3):
+        with suppress(DataError):
+            check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(rank, texts))
+    with pytest.raises(DataError, match=r"value 0 is of the colour"):
+        check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(2, texts[:2]))
 
 
 def test_a_sample_without_a_mask_cannot_be_learned_from_or_evaluated_on(dataset: Dataset) -> None:

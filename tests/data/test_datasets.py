@@ -141,7 +141,64 @@ def test_folders_of_train_and_val_are_kept_apart(tmp_path: Path) -> None:
     assert [sample.id for sample in dataset.unlabeled] == ["images/train/b.png"]
     assert [sample.id for sample in dataset.val] == ["images/val/a.jpg"]
     assert dataset.val[0].mask == root / "masks/val/a.png"
-    assert dataset.notes == ()
+    assert dataset.notes == (f"1 images of {root}/images/val have no mask and are not used",)
+
+
+def test_folders_beside_train_and_val_are_said_to_be_passed_over(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    touch(root, "images/train/a.jpg", "images/val/b.jpg", "images/test/c.jpg", "images/bus/d.jpg", "images/e.jpg")
+    touch(root, "masks/train/a.png", "masks/val/b.png")
+    (root / "dataset.yaml").write_text(CLASSES)
+    dataset = load(root, held_out=0.0)
+    assert [sample.id for sample in (*dataset.labeled, *dataset.unlabeled)] == ["images/train/a.jpg"]
+    names = ", ".join(f"{root}/images/{name}" for name in ("bus", "e.jpg", "test"))
+    assert dataset.notes == (f"not for training and passed over: {names}",)
+
+
+@pytest.mark.parametrize("beside", ["images/bus/b.jpg", "images/b.jpg"])
+def test_a_folder_called_train_among_others_is_not_taken_for_all(tmp_path: Path, beside: str) -> None:
+    root = tmp_path / "data"
+    touch(root, "images/train/a.jpg", beside, "masks/train/a.png")
+    (root / "dataset.yaml").write_text(CLASSES)
+    with pytest.raises(
+        DataError, match=r"(?s)images beside the folder train.*images/b.*rename train/.*frames: \[images/train\]"
+    ):
+        load(root, held_out=0.0)
+    (root / "dataset.yaml").write_text(CLASSES + "frames: [images/train]\nmasks: masks/train\n")
+    assert counts(load(root, held_out=0.0)) == (1, 0, 0)
+
+
+def test_what_no_one_can_read_is_said_to_be_passed_over(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    touch(root, "images/clip.mp4", "images/phone.heic")
+    touch(tmp_path, "more/a.jpg", "more/b.gif")
+    notes = load(root, unlabeled=str(tmp_path / "more")).notes
+    assert f"passed over: 1 .mp4, 1 .heic ({root}/images/clip.mp4, {root}/images/phone.heic)" in notes
+    assert f"passed over: 1 .gif ({tmp_path}/more/b.gif)" in notes
+
+
+def test_an_image_that_folders_name_twice_is_unlabeled_once(tmp_path: Path) -> None:
+    root = folder(tmp_path, masks=5)
+    listed(root, "splits/val.txt", *pairs(0))
+    touch(tmp_path, "more/new.jpg")
+    for name in ("09.jpg", "00.jpg"):
+        (tmp_path / "more" / name).symlink_to(root / "images" / name)
+    (tmp_path / "more/00.jpg").unlink()
+    dataset = load(root, unlabeled=(str(tmp_path / "more"), str(tmp_path / "more")))
+    assert ids(dataset.unlabeled) == ["05", "06", "07", "08", "09", "new"]
+    assert dataset.notes[-1] == "3 unlabeled images are there twice and are used once"
+
+
+@pytest.mark.parametrize("part", ["labeled", "val"])
+@pytest.mark.parametrize("line", ["images/01.jpg masks/01.png", "images/./01.jpg masks/02.png"])
+def test_an_image_that_a_list_names_twice_is_refused(tmp_path: Path, part: str, line: str) -> None:
+    root = folder(tmp_path)
+    listed(root, "splits/few/labeled.txt", *pairs(1, 0) if part == "labeled" else pairs(0))
+    listed(root, "splits/val.txt", *pairs(1, 3) if part == "val" else pairs(3))
+    with (root / ("splits/few/labeled.txt" if part == "labeled" else "splits/val.txt")).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match=rf"(?s)1 {part} images are named more than once|2 {part}.*images/01\.jpg"):
+        load(root, split="few")
 
 
 def test_masks_are_found_by_stem_in_the_same_subfolder(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from semiseg.data.folders import find_samples, real_paths, refuse_lonely_masks
+from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
 from semiseg.data.lists import Sample
 from semiseg.data.spec import PAIRS, DatasetSpec
 from semiseg.errors import DataError
@@ -25,21 +25,92 @@ def test_masks_are_those_of_the_images_name_and_place(tmp_path: Path) -> None:
     touch(tmp_path, "img/train/a.jpg", "img/train/b.x.JPG", "img/val/a.jpg", "gt/train/a.png", "gt/train/b.x.tif")
     frames = [("img/train/a.jpg", "gt/train/a.png"), ("img/train/b.x.JPG", "gt/train/b.x.tif")]
     wanted = [Sample(image, (tmp_path / image,), tmp_path / mask) for image, mask in frames]
-    assert find_samples(tmp_path, SINGLE, part="train") == wanted
-    bare = find_samples(tmp_path, SINGLE, part="train", masks=False)
+    assert find_samples(tmp_path, SINGLE, part="train").samples == wanted
+    bare = find_samples(tmp_path, SINGLE, part="train", masks=False).samples
     assert bare == [replace(sample, mask=None) for sample in wanted]
-    both = find_samples(tmp_path, SINGLE)
+    both = find_samples(tmp_path, SINGLE).samples
     assert both == [*wanted, Sample("img/val/a.jpg", (tmp_path / "img/val/a.jpg",), None)]
 
 
 def test_pairs_are_those_of_one_name_and_place(tmp_path: Path) -> None:
     touch(tmp_path, "A/x.jpg", "A/n/x.png", "B/x.tif", "B/n/x.png", "label/n/x.png", "A/.hidden.png", "B/notes.txt")
-    assert find_samples(tmp_path, PAIRS) == [
+    found = find_samples(tmp_path, PAIRS)
+    assert found.passed_over == [tmp_path / "B/notes.txt"]
+    assert found.samples == [
         Sample("x.jpg", (tmp_path / "A/x.jpg", tmp_path / "B/x.tif"), None),
         Sample("n/x.png", (tmp_path / "A/n/x.png", tmp_path / "B/n/x.png"), tmp_path / "label/n/x.png"),
     ]
-    part = find_samples(tmp_path, PAIRS, part="n", masks=False)
+    part = find_samples(tmp_path, PAIRS, part="n", masks=False).samples
     assert part == [Sample("n/x.png", (tmp_path / "A/n/x.png", tmp_path / "B/n/x.png"), None)]
+
+
+@pytest.mark.parametrize("names", [("img/a.jpg", "img/a.png"), ("img/n/b.x.jpg", "img/n/b.x.PNG")])
+def test_two_images_that_would_share_a_mask_are_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    touch(tmp_path, *names, "gt/a.png" if "a.jpg" in names[0] else "gt/n/b.x.png")
+    with pytest.raises(
+        DataError, match=r"(?s)[ab.x]+\.\w+ and [ab.x]+\.\w+ would share the mask.*where:.*remedy:.*rename"
+    ):
+        find_samples(tmp_path, SINGLE)
+    assert len(find_samples(tmp_path, SINGLE, masks=False).samples) == 2
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "img/a.jpg", "gt/a.png", "gt/a.tif")
+    with pytest.raises(DataError, match=r"(?s)a\.png and a\.tif stand for one image.*gt/a\.png and .*gt/a\.tif"):
+        find_samples(tmp_path, SINGLE)
+
+
+@pytest.mark.parametrize("folder", ["A", "B"])
+def test_two_images_of_one_place_in_a_pair_are_refused(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, "A/x.jpg", "B/x.jpg", f"{folder}/x.png")
+    with pytest.raises(DataError, match=rf"(?s)x\.jpg and x\.png stand for one image.*{folder}/x\.png"):
+        find_samples(tmp_path, PAIRS)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".gif", ".webp"])
+def test_a_mask_of_another_kind_does_not_make_its_image_unlabeled(tmp_path: Path, suffix: str) -> None:
+    touch(tmp_path, "img/a.jpg", "img/n/b.jpg", "gt/a.png", f"gt/n/b{suffix}")
+    with pytest.raises(DataError, match=rf"(?s)1 masks are of a kind.*1 {suffix.lower()} .*gt/n/b{suffix}.*save them"):
+        find_samples(tmp_path, SINGLE)
+    touch(tmp_path, "gt/n/b.png")
+    assert find_samples(tmp_path, SINGLE).passed_over == [tmp_path / f"gt/n/b{suffix}"]
+
+
+def test_what_is_no_image_is_counted_and_named(tmp_path: Path) -> None:
+    touch(tmp_path, "img/a.jpg", "img/n/c.HEIC", "img/b.heic", "img/drive.mp4", "gt/README", "img/.hidden.mp4")
+    found = find_samples(tmp_path, SINGLE)
+    assert passed_over(found.passed_over) == (
+        "2 .heic, 1 .mp4, 1 without a suffix ("
+        + ", ".join(f"{tmp_path}/{name}" for name in ("img/b.heic", "img/drive.mp4", "img/n/c.HEIC", "gt/README"))
+        + ")"
+    )
+    (tmp_path / "img/a.jpg").unlink()
+    with pytest.raises(DataError, match=r"(?s)no images found.*not 2 \.heic, 1 \.mp4"):
+        find_samples(tmp_path, SINGLE)
+
+
+def test_links_are_followed_and_each_folder_is_searched_once(tmp_path: Path) -> None:
+    touch(tmp_path, "disk/a.jpg", "disk/n/b.jpg", "img/c.jpg", "far.jpg")
+    (tmp_path / "img/disk").symlink_to(tmp_path / "disk")
+    (tmp_path / "img/again").symlink_to("disk")
+    (tmp_path / "disk/n/circle").symlink_to(tmp_path / "img")
+    (tmp_path / "img/far.jpg").symlink_to("../far.jpg")
+    found = find_samples(tmp_path, SINGLE)
+    assert [sample.id for sample in found.samples] == [
+        "img/c.jpg",
+        "img/far.jpg",
+        "img/again/a.jpg",
+        "img/again/n/b.jpg",
+    ]
+    assert found.passed_over == [tmp_path / "img/again/n/circle", tmp_path / "img/disk"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "img/a.jpg", "img/closed/b.jpg")
+    (tmp_path / "img/closed").chmod(0)
+    with pytest.raises(DataError, match=r"(?s)a folder cannot be read.*img/closed"):
+        find_samples(tmp_path, SINGLE)
 
 
 def test_half_pairs_are_named_whichever_half_is_missing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiseg.data.reading import image_size, open_image, read_image, read_mask
+from semiseg.data.reading import image_size, mask_palette, open_image, read_image, read_mask
 from semiseg.errors import DataError
 
 ORIENTATION = 0x0112
@@ -286,3 +286,111 @@ def test_a_damaged_file_gives_an_image_or_a_data_error(
     path.write_bytes(content[: int(kept * len(content)) or None] if kept < 0.9 else content)
     for read in (read_image, image_size, read_mask):
         assert str(path) in (refusal(read, path) or str(path))
+
+
+# Bands, palettes and metadata
+
+
+def tiff(path: Path, bands: int, photometric: int, extra: tuple[int, ...]) -> Path:
+    """Write an uncompressed TIFF of 8-bit bands, 3 x 2 pixels, as programs for satellite images do."""
+    pixels = bytes(range(6 * bands))
+    at = 8 + 2 + 12 * 10 + 4
+    depths = struct.pack(f"<{bands}H", *[8] * bands)
+    extras = struct.pack(f"<{len(extra)}H", *extra)
+    tags = [
+        (256, 3, 1, 3),
+        (257, 3, 1, 2),
+        (258, 3, bands, at),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+        (273, 4, 1, at + len(depths) + len(extras)),
+        (277, 3, 1, bands),
+        (278, 3, 1, 2),
+        (279, 4, 1, len(pixels)),
+        (338, 3, len(extra), at + len(depths)),
+    ]
+    packed = [struct.pack("<HHI", *tag[:3]) + _value(tag[2], tag[3], tag[1], depths, extras, at) for tag in tags]
+    ifd = struct.pack("<H", len(tags)) + b"".join(packed) + struct.pack("<I", 0)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + ifd + depths + extras + pixels)
+    return path
+
+
+def _value(count: int, value: int, kind: int, depths: bytes, extras: bytes, at: int) -> bytes:
+    """Return the last four bytes of a tag: the values if they fit, else where they are."""
+    inline = {at: depths, at + len(depths): extras}.get(value)
+    if inline is not None and len(inline) <= 4 and kind == 3:
+        return inline.ljust(4, b"\0")
+    return struct.pack("<I", value)
+
+
+def test_a_tiff_of_colours_and_alpha_is_read(tmp_path: Path) -> None:
+    for alpha in (1, 2):
+        path = tiff(tmp_path / f"{alpha}.tif", 4, 2, (alpha,))
+        assert image_size(path) == (3, 2)
+        assert np.asarray(read_image(path)).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize(("bands", "extra"), [(4, (0,)), (5, (0, 0)), (6, (0, 0, 0))])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_a_tiff_of_more_bands_than_colours_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], bands: int, extra: tuple[int, ...]
+) -> None:
+    path = tiff(tmp_path / "sentinel.tif", bands, 2, extra)
+    with pytest.raises(
+        DataError, match=rf"(?s)image with {bands - 3} more bands? than.*sentinel\.tif.*write the three bands"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [("jpg", {}), ("png", {"format": "JPEG"}), ("tif", {"compression": "jpeg"})]
+)
+def test_a_mask_in_a_format_that_changes_values_is_refused(
+    tmp_path: Path, suffix: str, options: dict[str, str]
+) -> None:
+    path = tmp_path / f"mask.{suffix}"
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(path, **options)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"(?s)mask with JPEG compression.*mask\..*PNG"):
+        read_mask(path)
+
+
+def test_the_palette_of_a_mask_is_that_of_its_file(tmp_path: Path) -> None:
+    mask = Image.fromarray(np.array([[0, 2]], np.uint8)).convert("P")
+    mask.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    mask.save(tmp_path / "p.png")
+    assert mask_palette(tmp_path / "p.png")[:3] == [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    assert mask_palette(saved(tmp_path / "l.png", np.zeros((2, 2), np.uint8))) == []
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"rubbish", b"Exif\0\0"]
+)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_broken_metadata_do_not_spoil_good_pixels(tmp_path: Path, suffix: str, exif: bytes) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(CORNERS).save(path, exif=b"Exif\0\0" + exif)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_image(path).size == image_size(path) == (40, 24)
+
+
+def test_metadata_that_pillow_cannot_write_again_do_not_spoil_a_turned_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / "x.jpg"
+    Image.fromarray(CORNERS).save(path, exif=exif, xmp=b"\xff\xfe not text")
+    assert read_image(path).size == image_size(path) == (24, 40)
+
+
+def test_an_upright_rgb_image_is_decoded_into_one_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "x.png", CORNERS)
+    for name in ("copy", "convert", "transpose"):
+        monkeypatch.setattr(Image.Image, name, lambda *_: pytest.fail("a second copy"))
+    assert np.array_equal(np.asarray(read_image(path)), CORNERS)
+
+
+def test_whatever_a_parser_raises_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "x.png", CORNERS)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: {}["strange"])
+    with pytest.raises(DataError, match=r"(?s)damaged image \('strange'\).*x\.png"):
+        read_image(path)

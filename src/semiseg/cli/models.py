@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semiseg.cli.options import Parser, write_json
-from semiseg.errors import ConfigError, DataError
+from semiseg.errors import ConfigError, DataError, some
 
 if TYPE_CHECKING:
     from semiseg.api import ModelEvaluation
@@ -43,7 +43,6 @@ def evaluate_verb(words: list[str]) -> None:
 
 def _print_evaluation(found: ModelEvaluation) -> None:
     """Say what was evaluated on, and give the figures of each class and of all."""
-    from semiseg.data.findings import some
     from semiseg.data.spec import SCORE_NAMES
 
     print(f"{found.images:,} images: {found.origin}")

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semiseg.data.config import DataConfig
-from semiseg.data.folders import find_samples, real_paths, refuse_lonely_masks
+from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
 from semiseg.data.lists import Sample, listed_name, read_list, sample_id
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source
 from semiseg.data.spec import DatasetSpec
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 from semiseg.seeding import rng
 
 
 @dataclass(frozen=True)
 class Val:
-    """Samples to evaluate on, and what named them."""
+    """Samples to evaluate on, what named them, and what is to be said of them."""
 
     samples: tuple[Sample, ...] = ()
     origin: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Pool:
         masked: samples with a mask, of which labeled ones can be drawn.
         unmasked: samples without a mask.
         val: samples to evaluate on, in neither of the two; empty where none are named.
+        notes: what is to be said of the search.
     """
 
     masked: list[Sample]
     unmasked: list[Sample]
     val: Val
+    notes: tuple[str, ...] = ()
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -66,15 +70,19 @@ def load_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, half of a
-            pair, an image that is both trained and evaluated on, or a published list that cannot be downloaded.
+            pair, an image that is labeled or evaluated on twice, or both trained and evaluated on, or a published list
+            that cannot be downloaded.
     """
     source = open_source(config)
     lists = find_lists(source)
     notes: list[str] = []
-    labeled, unlabeled, val = _listed(source, lists) if lists else _drawn(source, notes)
+    labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += _further(Path(folder), source)
+        unlabeled += _further(Path(folder), source, notes)
+    unlabeled = _once(unlabeled, notes)
     dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), val.samples, tuple(notes), source.root, val.origin)
+    for part in ("labeled", "val"):
+        _refuse_twice(dataset, part)
     _refuse_leakage(dataset)
     return dataset
 
@@ -92,7 +100,10 @@ def named_val(source: Source) -> Val:
     if not all((images / part).is_dir() for part in ("train", "val")):
         return Val()
     found = find_samples(source.root, source.spec, part="val")
-    return Val(tuple(sample for sample in found if sample.mask), str(images / "val"))
+    samples = tuple(sample for sample in found.samples if sample.mask)
+    bare = len(found.samples) - len(samples)
+    notes = [f"{bare:,} images of {images / 'val'} have no mask and are not used"] if bare else []
+    return Val(samples, str(images / "val"), (*notes, *_passed(found.passed_over)))
 
 
 def load_pool(source: Source) -> Pool:
@@ -106,10 +117,17 @@ def load_pool(source: Source) -> Pool:
     """
     val = named_val(source)
     published = source.published.split("all")
-    samples = read_list(published[0], source.root, source.spec) if published else _found(source, val.samples)
+    if published:
+        samples, notes = read_list(published[0], source.root, source.spec), val.notes
+    else:
+        refuse_lonely_masks(source.root, source.spec, known=val.samples)
+        part, aside = _training_part(source)
+        found = find_samples(source.root, source.spec, part=part)
+        samples, notes = found.samples, (*val.notes, *aside, *_passed(found.passed_over))
     taken = {sample.frames for sample in (*val.samples, *_named(source, "splits/test.txt"))}
     samples = [sample for sample in samples if sample.frames not in taken]
-    return Pool([sample for sample in samples if sample.mask], [sample for sample in samples if not sample.mask], val)
+    masked, unmasked = [sample for sample in samples if sample.mask], [sample for sample in samples if not sample.mask]
+    return Pool(masked, unmasked, val, notes)
 
 
 def hold_out(count: int, config: DataConfig) -> tuple[list[int], list[int]]:
@@ -119,40 +137,63 @@ def hold_out(count: int, config: DataConfig) -> tuple[list[int], list[int]]:
     return order[:held], order[held:]
 
 
-def _found(source: Source, val: Sequence[Sample]) -> list[Sample]:
-    """Return every training image of the folders, with its mask if there is one."""
-    refuse_lonely_masks(source.root, source.spec, known=val)
-    return find_samples(source.root, source.spec, part=_training_part(source))
+def _passed(paths: Sequence[Path]) -> tuple[str, ...]:
+    return (f"passed over: {passed_over(paths)}",) if paths else ()
 
 
-def _training_part(source: Source) -> str:
-    return "train" if (source.root / source.spec.frames[0] / "train").is_dir() else ""
+def _training_part(source: Source) -> tuple[str, tuple[str, ...]]:
+    """Return the folder below that of the images which is for training, and what is to be said of those beside it.
+
+    Raises:
+        DataError: it is not clear whether a folder `train` is for training, or one of several folders of images.
+    """
+    images = source.root / source.spec.frames[0]
+    if not (images / "train").is_dir():
+        return "", ()
+    parts = ("train", "val", "test")
+    others = [path for path in sorted(images.iterdir()) if path.name not in parts and not path.name.startswith(".")]
+    if others and not (images / "val").is_dir():
+        raise DataError(
+            f"images beside the folder train: {passed_over(others)}",
+            where=images,
+            expected="train/ for training and val/ for evaluation, or folders of other names",
+            remedy=f"rename train/ if it is one of several folders of images, else write `frames: "
+            f"[{source.spec.frames[0]}/train]` and `masks: {source.spec.masks}/train` in dataset.yaml",
+        )
+    tests = [images / "test"] if (images / "test").is_dir() else []
+    aside = [str(path) for path in (*others, *tests)]
+    return "train", ((f"not for training and passed over: {some(aside)}",) if aside else ())
 
 
-def _further(folder: Path, source: Source) -> list[Sample]:
+def _further(folder: Path, source: Source, notes: list[str]) -> list[Sample]:
     """Return every image of a folder anywhere, without a mask; every pair of one that holds a folder for each frame."""
     spec = source.spec
     anywhere = replace(spec, frames=("",)) if len(spec.frames) == 1 else spec
-    samples = find_samples(folder, anywhere, masks=False, remedy="correct --data.unlabeled")
-    return [replace(sample, id=sample_id(listed_name(sample.frames[0], source.root), spec)) for sample in samples]
+    found = find_samples(folder, anywhere, masks=False, remedy="correct --data.unlabeled")
+    notes += _passed(found.passed_over)
+    names = (listed_name(sample.frames[0], source.root) for sample in found.samples)
+    return [replace(sample, id=sample_id(name, spec)) for sample, name in zip(found.samples, names, strict=True)]
 
 
 def _named(source: Source, lists: str) -> list[Sample]:
     return [sample for path in source.root.glob(lists) for sample in read_list(path, source.root, source.spec)]
 
 
-def _listed(source: Source, lists: SplitLists) -> tuple[list[Sample], list[Sample], Val]:
+def _listed(source: Source, lists: SplitLists, notes: list[str]) -> tuple[list[Sample], list[Sample], Val]:
     """Read the lists of a split, and the val list beside them."""
     root, spec, val = source.root, source.spec, named_val(source)
     if not val.samples:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
+    notes += val.notes
     labeled = read_list(lists.labeled, root, spec)
     unlabeled = read_list(lists.unlabeled, root, spec, masks=False) if lists.unlabeled else []
     if lists.rest:
         # Not only labeled and val: what any other list of the data set names is somebody's test set.
         taken = {sample.frames for sample in (*labeled, *val.samples, *_named(source, "splits/*.txt"))}
-        found = find_samples(root, spec, part=_training_part(source), masks=False)
-        unlabeled = [sample for sample in found if sample.frames not in taken]
+        part, aside = _training_part(source)
+        found = find_samples(root, spec, part=part, masks=False)
+        unlabeled = [sample for sample in found.samples if sample.frames not in taken]
+        notes += (*aside, *_passed(found.passed_over))
     return labeled, unlabeled, val
 
 
@@ -160,6 +201,7 @@ def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample]
     """Label every image with a mask, or as many as `data.split` says; the masks of the others are not used."""
     config, pool = source.config, load_pool(source)
     val, masked = pool.val, pool.masked
+    notes += pool.notes
     held, order = hold_out(len(masked), replace(config, held_out=0.0) if val.samples else config)
     if not val.samples and config.held_out and masked:
         note = f"{len(held)} of {len(masked)} images with a mask are held out for evaluation (data.held_out)"
@@ -180,14 +222,39 @@ def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample]
     return labeled, pool.unmasked + unlabeled, val
 
 
+def _once(samples: list[Sample], notes: list[str]) -> list[Sample]:
+    """Return every sample once, also if lists or folders name its files twice or by several ways."""
+    found = dict(zip(_real(samples), samples, strict=True))
+    if len(found) < len(samples):
+        notes.append(f"{len(samples) - len(found):,} unlabeled images are there twice and are used once")
+    return list(found.values())
+
+
+def _refuse_twice(dataset: Dataset, part: str) -> None:
+    samples: tuple[Sample, ...] = getattr(dataset, part)
+    counts = Counter(_real(samples))
+    twice = [sample.id for sample, real in zip(samples, _real(samples), strict=True) if counts[real] > 1]
+    if twice:
+        raise DataError(
+            f"{len(set(twice)):,} {part} images are named more than once",
+            where=some(list(dict.fromkeys(twice))),
+            expected="one line, and one mask, of each image",
+            remedy="take the other lines out of the list",
+        )
+
+
+def _real(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
+    """Return the real paths of each sample's frames."""
+    paths = iter(real_paths(path for sample in samples for path in sample.frames))
+    return [tuple(next(paths) for _ in sample.frames) for sample in samples]
+
+
 def _refuse_leakage(dataset: Dataset) -> None:
     # By real paths: an extra folder may reach the same files by another way.
-    val = set(real_paths(path for sample in dataset.val for path in sample.frames))
+    val = {path for frames in _real(dataset.val) for path in frames}
     for name in ("labeled", "unlabeled"):
         samples: tuple[Sample, ...] = getattr(dataset, name)
-        real = real_paths(path for sample in samples for path in sample.frames)
-        ids = (sample.id for sample in samples for _ in sample.frames)
-        leaked = list(dict.fromkeys(id_ for id_, path in zip(ids, real, strict=True) if path in val))
+        leaked = [sample.id for sample, real in zip(samples, _real(samples), strict=True) if not val.isdisjoint(real)]
         if leaked:
             raise DataError(
                 f"{len(leaked)} images are both {name} and evaluated on",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semiseg.data.fingerprints import Fingerprint
 from semiseg.data.looking import Look
+from semiseg.data.palette import Colour
 from semiseg.data.spec import DatasetSpec
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 
 _SHOWN = 10
 
@@ -51,20 +51,32 @@ class Findings:
         files: each good file's path and what tells its content from another.
         images: by part (`labeled`, `val`) and class id, the number of masks that show it.
         pixels: by part and class id, the number of pixels.
+        colours: by value of masks with a palette, its colour and the first such mask that shows it.
+        clash: what is wrong with two masks that give a value different colours, or None.
     """
 
     faults: list[tuple[int, str]] = field(default_factory=list)
     files: dict[str, Fingerprint] = field(default_factory=dict)
     images: dict[str, dict[int, int]] = field(default_factory=dict)
     pixels: dict[str, dict[int, int]] = field(default_factory=dict)
+    colours: dict[int, tuple[Colour, str]] = field(default_factory=dict)
+    clash: str | None = None
 
     def add(self, part: str, look: Look) -> None:
         """Take in a good sample of a part."""
+        for value, colour in look.colours.items():
+            self._hold(value, colour, str(look.mask))
         self.files |= look.files
         images, pixels = self.images.setdefault(part, {}), self.pixels.setdefault(part, {})
         for value, count in look.pixels.items():
             images[value] = images.get(value, 0) + 1
             pixels[value] = pixels.get(value, 0) + count
+
+    def _hold(self, value: int, colour: Colour, mask: str) -> None:
+        """Hold the colour of a value against that of the masks before."""
+        before, first = self.colours.setdefault(value, (colour, mask))
+        if before != colour and self.clash is None:
+            self.clash = _clash(value, (before, first), (colour, mask))
 
     def shared(self, peers: Peers) -> Findings:
         """Return what all processes found, on each of them."""
@@ -79,6 +91,9 @@ class Findings:
     def _take(self, other: dict[str, Any]) -> None:
         self.faults += [(number, fault) for number, fault in other["faults"]]
         self.files |= {path: Fingerprint(*facts) for path, facts in other["files"].items()}
+        self.clash = self.clash or other["clash"]
+        for value, (colour, mask) in other["colours"].items():
+            self._hold(int(value), tuple(colour), mask)
         for mine, name in ((self.images, "images"), (self.pixels, "pixels")):
             for part, counts in other[name].items():
                 sums = mine.setdefault(part, {})
@@ -91,7 +106,7 @@ class Findings:
         Raises:
             DataError: there is one.
         """
-        faults = [fault for _, fault in self.faults]
+        faults = [fault for _, fault in self.faults] + ([self.clash] if self.clash else [])
         if len(faults) == 1:
             raise DataError.of_text(faults[0])
         if faults:
@@ -110,7 +125,12 @@ class Findings:
         return tuple(f"no {part} mask shows {some(names)}: {lack}" for part, lack, names in absent if names)
 
 
-def some(names: Sequence[str]) -> str:
-    """Return names for a message: all of a few, else the first ones and how many more there are."""
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _clash(value: int, one: tuple[Colour, str], other: tuple[Colour, str]) -> str:
+    return str(
+        DataError(
+            f"value {value} is of the colour {one[0]} in one mask and {other[0]} in another",
+            where=f"{one[1]} and {other[1]}",
+            expected="one palette in all masks, as a program that makes one for each file numbers the classes anew",
+            remedy="save all masks with one palette, or as gray images (mode L) if the values are right as they are",
+        )
+    )

@@ -1,21 +1,46 @@
-"""Find images, pairs and masks below folders; made for folders of 100,000 files, also on network disks."""
+"""Find images, pairs and masks below folders; made for folders of 100,000 files, also on network disks.
+
+Links are followed, of files and of folders and wherever they lead: who can put a link into a data folder can put a file
+there. Each folder is searched once, by whatever ways it is reached, so that a circle of links ends.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import NoReturn
 
 from semiseg.data.lists import Sample, sample_id
 from semiseg.data.reading import IMAGE_SUFFIXES, MASK_SUFFIXES
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
+_LOST_MASKS = (".jpg", ".jpeg", ".gif", ".webp", ".jp2", ".heic", ".avif", ".npy")
+"""Suffixes of what may be meant as a mask and is none: without a refusal its image would count as unlabeled."""
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        samples: by name.
+        passed_over: files that are neither images nor masks, and folders that are reached twice.
+    """
+
+    samples: list[Sample]
+    passed_over: list[Path]
+
 
 def find_samples(
     root: Path, spec: DatasetSpec, *, part: str = "", masks: bool = True, remedy: str = "add images"
-) -> list[Sample]:
-    """Return a sample for every image of the first frame, by name; hidden files and folders are no data.
+) -> Found:
+    """Find a sample for every image of the first frame; hidden files and folders are no data.
 
     A second frame and a mask have the image's name and place below their own folder, but for the suffix.
 
@@ -27,46 +52,127 @@ def find_samples(
         remedy: what to do where there is no image.
 
     Raises:
-        DataError: there is no image, or an image of a pair is without the other.
+        DataError: there is no image, an image of a pair is without the other, two files of one name would be one image
+            of a pair or one mask or share one mask, a mask is of a kind that cannot be used, or a folder cannot be
+            read.
     """
     first, *others = (_joined(folder, part) for folder in spec.frames)
-    names = list(files_below(root / first, IMAGE_SUFFIXES))
-    if not names:
+    images = _scan(root, first, IMAGE_SUFFIXES)
+    if not images.names:
+        besides = f", not {passed_over(images.others)}" if images.others else ""
         raise DataError(
-            "no images found", where=root / first, expected="files " + ", ".join(IMAGE_SUFFIXES), remedy=remedy
+            "no images found",
+            where=root / first,
+            expected="files " + ", ".join(IMAGE_SUFFIXES) + besides,
+            remedy=remedy,
         )
-    partners = [_partners(root, first, other, names) for other in others]
-    place = _joined(spec.masks, part)
-    found = _by_stem(root / place, MASK_SUFFIXES) if masks else {}
+    partners = [_scan(root, other, IMAGE_SUFFIXES) for other in others]
+    stems = [_partners(images, other) for other in partners]
+    drawn = _scan(root, _joined(spec.masks, part), MASK_SUFFIXES) if masks else _Files(root, "", [], [])
+    found = drawn.by_stem()
+    _refuse_shared_masks(images, found)
+    _refuse_lost_masks(images, drawn, found)
     samples = []
-    for name in names:
+    for name in images.names:
         stem = _stem(name)
-        paths = [
-            _joined(first, name),
-            *(_joined(other, by_stem[stem]) for other, by_stem in zip(others, partners, strict=True)),
-        ]
-        mask = root / f"{place}/{found[stem]}" if stem in found else None
-        samples.append(Sample(sample_id(paths[0], spec), tuple(root / path for path in paths), mask))
-    return samples
+        paths = [images.path(name), *(other.path(names[stem]) for other, names in zip(partners, stems, strict=True))]
+        mask = drawn.path(found[stem]) if stem in found else None
+        samples.append(Sample(sample_id(_joined(first, name), spec), tuple(paths), mask))
+    return Found(samples, [path for files in (images, *partners, drawn) for path in files.others])
 
 
-def _partners(root: Path, first: str, other: str, names: Sequence[str]) -> dict[str, str]:
-    """Return the images below `other` by stem; those below `first` are `names`."""
-    partners, firsts = _by_stem(root / other, IMAGE_SUFFIXES), {_stem(name): name for name in names}
-    lonely = [root / first / firsts[stem] for stem in firsts if stem not in partners]
-    lonely += [root / other / partners[stem] for stem in partners if stem not in firsts]
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Return the names of files below `folder`, relative to it, in their order; linked ones too, hidden ones not.
+
+    Raises:
+        DataError: a folder below it cannot be read.
+    """
+    return _scan(folder, "", suffixes).names
+
+
+def passed_over(paths: Sequence[Path]) -> str:
+    """Count files by their suffixes, and name the first: `3 .heic, 1 .mp4 (a.heic, b.heic, ...)`."""
+    kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    names = ", ".join(str(path) for path in paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()) + f" ({names})"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The files below one folder of a data folder.
+
+    Attributes:
+        root: the data folder.
+        folder: the folder below it.
+        names: files of the wanted suffixes, relative to the folder, in their order.
+        others: paths of what else there is.
+    """
+
+    root: Path
+    folder: str
+    names: list[str]
+    others: list[Path]
+
+    def path(self, name: str) -> Path:
+        return self.root / _joined(self.folder, name)
+
+    def by_stem(self) -> dict[str, str]:
+        """Return the names by their stems, of which each may come once."""
+        found: dict[str, str] = {}
+        for name in self.names:
+            other = found.setdefault(_stem(name), name)
+            if other != name:
+                _refuse_twins(self, other, name, "stand for one image")
+        return found
+
+
+def _partners(images: _Files, other: _Files) -> dict[str, str]:
+    """Return the second images of pairs by stem."""
+    firsts, partners = images.by_stem(), other.by_stem()
+    lonely = [images.path(firsts[stem]) for stem in firsts if stem not in partners]
+    lonely += [other.path(partners[stem]) for stem in partners if stem not in firsts]
     if lonely:
         raise DataError(
             f"{len(lonely)} images are without the other image of their pair",
             where=", ".join(map(str, lonely[:3])),
-            expected=f"images of the same name in {first}/ and {other}/",
+            expected=f"images of the same name in {images.folder}/ and {other.folder}/",
             remedy="add the missing images, or remove these",
         )
     return partners
 
 
-def _by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    return {_stem(name): name for name in files_below(folder, suffixes)}
+def _refuse_shared_masks(images: _Files, masks: dict[str, str]) -> None:
+    owners: dict[str, str] = {}
+    for name in images.names:
+        stem = _stem(name)
+        if stem in masks and owners.setdefault(stem, name) != name:
+            _refuse_twins(images, owners[stem], name, f"would share the mask {masks[stem]}")
+
+
+def _refuse_twins(files: _Files, one: str, other: str, what: str) -> NoReturn:
+    raise DataError(
+        f"{PurePath(one).name} and {PurePath(other).name} {what}",
+        where=f"{files.path(one)} and {files.path(other)}",
+        expected="one file of a name, whatever its suffix",
+        remedy="rename or remove one of them",
+    )
+
+
+def _refuse_lost_masks(images: _Files, masks: _Files, found: dict[str, str]) -> None:
+    unlabeled = {_stem(name) for name in images.names} - found.keys()
+    folder = masks.root / masks.folder
+    lost = [
+        path
+        for path in masks.others
+        if path.suffix.lower() in _LOST_MASKS and _stem(path.relative_to(folder).as_posix()) in unlabeled
+    ]
+    if lost:
+        raise DataError(
+            f"{len(lost)} masks are of a kind that cannot be used",
+            where=passed_over(lost),
+            expected="class ids in files " + ", ".join(MASK_SUFFIXES) + "; JPEG and the like change values",
+            remedy="save them as single-channel PNG, from the original drawing if there is one",
+        )
 
 
 def _joined(folder: str, name: str) -> str:
@@ -84,16 +190,16 @@ def refuse_lonely_masks(root: Path, spec: DatasetSpec, known: Iterable[Sample]) 
     Raises:
         DataError: the first such mask.
     """
-    images, masks = spec.frames[0], spec.masks
-    stems = _by_stem(root / images, IMAGE_SUFFIXES)
+    images, masks = _scan(root, spec.frames[0], IMAGE_SUFFIXES), _scan(root, spec.masks, MASK_SUFFIXES)
+    stems = {_stem(name) for name in images.names}
     elsewhere = {sample.mask for sample in known}
-    for name in files_below(root / masks, MASK_SUFFIXES):
-        path = root / f"{masks}/{name}"
+    for name in masks.names:
+        path = masks.path(name)
         if _stem(name) not in stems and path not in elsewhere:
             raise DataError(
                 "mask without an image",
                 where=path,
-                expected=f"an image {path.stem}.* at the same place below {images}/",
+                expected=f"an image {path.stem}.* at the same place below {images.folder}/",
                 remedy="add the image or remove the mask",
             )
 
@@ -119,15 +225,33 @@ def _links_in(folder: str) -> set[str]:
         return set()
 
 
-def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
-    """Yield names relative to `folder`, in their order, not the disk's; linked ones too, hidden ones not."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
+def _scan(root: Path, folder: str, suffixes: Sequence[str]) -> _Files:
+    """Find the files below a folder, which need not exist, in the order of their names, not the disk's."""
+    files, searched = _Files(root, folder, [], []), set()
+    top = root / folder
+
+    def refuse(error: OSError) -> None:
+        if Path(error.filename) != top or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise DataError(
+                f"a folder cannot be read ({error.strerror})", where=error.filename, remedy="restore its rights"
+            ) from error
+
+    for parent, folders, names in os.walk(top, followlinks=True, onerror=refuse):
+        real = os.path.realpath(parent)
+        below = os.path.relpath(parent, top).replace(os.sep, "/")
+        if real in searched:
+            files.others.append(files.path(below))
+            folders.clear()
+            continue
+        searched.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = os.path.relpath(parent, folder).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        for name in sorted(names):
-            if name.lower().endswith(tuple(suffixes)) and not name.startswith("."):
-                yield prefix + name
+        for name in sorted(name for name in names if not name.startswith(".")):
+            if name.lower().endswith(tuple(suffixes)):
+                files.names.append(prefix + name)
+            else:
+                files.others.append(files.path(prefix + name))
+    return files
 
 
 def _stem(name: str) -> str:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Val, load_dataset, named_val
-from semiseg.data.findings import some
 from semiseg.data.fingerprints import Fingerprint
-from semiseg.data.folders import find_samples, real_paths
+from semiseg.data.folders import find_samples, passed_over, real_paths
 from semiseg.data.record import Record, read_record
 from semiseg.data.source import Source, open_source
 from semiseg.data.spec import DatasetSpec
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,8 @@ def find_judges(config: DataConfig | None, trained: DataConfig | None, kept: Pat
     val = named_val(source)
     if not val.samples and record and _holds(record):
         return _own(record, settings)
-    return Judges(spec=source.spec, val=val if val.samples else _whole(source), record=record)
+    val = val if val.samples else _whole(source)
+    return Judges(spec=source.spec, val=val, record=record, notes=val.notes)
 
 
 def _own(record: Record | None, config: DataConfig) -> Judges:
@@ -114,5 +114,7 @@ def _size(record: Record, path: Path) -> int:
 
 
 def _whole(source: Source) -> Val:
-    samples = [sample for sample in find_samples(source.root, source.spec) if sample.mask]
-    return Val(tuple(samples), f"every image with a mask in {source.root}, as no list names val images there")
+    found = find_samples(source.root, source.spec)
+    samples = tuple(sample for sample in found.samples if sample.mask)
+    notes = (f"passed over: {passed_over(found.passed_over)}",) if found.passed_over else ()
+    return Val(samples, f"every image with a mask in {source.root}, as no list names val images there", notes)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from semiseg.data.fingerprints import Fingerprint, take_fingerprint
 from semiseg.data.lists import Sample
-from semiseg.data.reading import image_size, read_image
-from semiseg.data.spec import DatasetSpec, read_class_ids
+from semiseg.data.palette import Colour
+from semiseg.data.reading import image_size, mask_palette, read_image, read_mask
+from semiseg.data.spec import DatasetSpec, present_values, to_class_ids
 from semiseg.errors import DataError
 
 
@@ -22,10 +21,14 @@ class Look:
     Attributes:
         files: each file's path and what tells its content from another.
         pixels: of each class id and the ignore value in its mask, the number of pixels; empty without a mask.
+        colours: of each value in its mask, the colour, if the mask has a palette.
+        mask: path of the mask, if there is one.
     """
 
     files: dict[str, Fingerprint]
-    pixels: dict[int, int]
+    pixels: dict[int, int] = field(default_factory=dict)
+    colours: dict[int, Colour] = field(default_factory=dict)
+    mask: Path | None = None
 
 
 def look_at_unlabeled(sample: Sample, max_pixels: int) -> Look:
@@ -35,7 +38,12 @@ def look_at_unlabeled(sample: Sample, max_pixels: int) -> Look:
         DataError: one is missing, unreadable or too large, or the images of a pair differ in size.
     """
     _refuse_unequal(sample, [image_size(path, max_pixels) for path in sample.frames])
-    return Look(files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames}, pixels={})
+    return Look(
+        files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames},
+        pixels={},
+        colours={},
+        mask=None,
+    )
 
 
 def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
@@ -50,7 +58,8 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
         )
     sizes = [read_image(path, max_pixels).size for path in sample.frames]
     _refuse_unequal(sample, sizes)
-    mask_HW = read_class_ids(sample.mask, spec, max_pixels)
+    values_HW = read_mask(sample.mask, max_pixels, accept_predicted=spec.accept_predicted)
+    mask_HW = to_class_ids(values_HW, sample.mask, spec)
     if sizes[0] != mask_HW.shape[::-1]:
         raise DataError(
             f"image of {_text(sizes[0])} and mask of {mask_HW.shape[1]} x {mask_HW.shape[0]} pixels",
@@ -58,15 +67,13 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
             expected="the same size",
             remedy="draw the mask on the image as it is",
         )
+    palette = mask_palette(sample.mask, max_pixels)
     return Look(
         files={str(path): take_fingerprint(path, hashed=True) for path in (*sample.frames, sample.mask)},
-        pixels=_pixels(mask_HW),
+        pixels=present_values(mask_HW),
+        colours={value: palette[value] for value in present_values(values_HW) if value < len(palette)},
+        mask=sample.mask,
     )
-
-
-def _pixels(mask_HW: NDArray[np.uint8]) -> dict[int, int]:
-    counts = np.bincount(mask_HW.ravel())
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _refuse_unequal(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from semiseg.data.check import check_dataset
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
-from semiseg.data.findings import Peers, some
+from semiseg.data.findings import Peers
 from semiseg.data.fingerprints import Fingerprint
 from semiseg.data.lists import list_line
 from semiseg.data.record import Record, read_record, write_record
+from semiseg.errors import some
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from semiseg.data.predicted import refuse_predicted
-from semiseg.errors import DataError
+from semiseg.errors import DataError, SemisegError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of an EXIF orientation upright (EXIF 2.32, tag 0x0112)."""
 
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
 
@@ -33,9 +47,9 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
         raise DataError("image not found", where=path, remedy="correct the list or restore the file") from error
     except Image.DecompressionBombError as error:
         raise _too_large("image", path, max_pixels) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a parser of strange bytes raises anything, from struct.error to ZeroDivisionError
         raise DataError(
-            f"unreadable image ({error})",
+            f"unreadable image ({_reason(error)})",
             where=path,
             expected="a whole " + ", ".join(IMAGE_FORMATS) + " file",
             remedy="replace the file or take it out of the data set",
@@ -56,13 +70,30 @@ def _too_large(what: str, path: Path, max_pixels: int) -> DataError:
     )
 
 
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def _reading(what: str, path: Path) -> Iterator[None]:
+    """Turn whatever Pillow's parsers stumble over into an error that names the file."""
+    try:
+        yield
+    except SemisegError:
+        raise
+    except Exception as error:
+        remedy = "replace the file or take it out of the data set"
+        raise DataError(f"damaged {what} ({_reason(error)})", where=path, remedy=remedy) from error
+
+
 def _raw_mode(image: ImageFile.ImageFile) -> str:
     """Return how the file holds its pixels; Pillow widens 2 and 4 bits to 8 and cuts colours of 16 bits down to 8."""
     arguments = image.tile[0][3] if image.tile else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def _refuse_deep(image: ImageFile.ImageFile, path: Path) -> None:
+def _refuse_no_photograph(image: ImageFile.ImageFile, path: Path) -> None:
+    """Refuse pixels of which Pillow would show a part: 16 bits cut down to 8, three of five bands."""
     raw = _raw_mode(image)
     if image.mode in _WIDE_MODES or raw.endswith((";16B", ";16L", ";16N")):
         raise DataError(
@@ -71,59 +102,79 @@ def _refuse_deep(image: ImageFile.ImageFile, path: Path) -> None:
             expected="8 bits a channel",
             remedy="scale it to 8 bits yourself, so that the contrast is what you want",
         )
+    bands = _bands_beside_colours(image)
+    if bands:
+        raise DataError(
+            f"image with {bands} more band{'s' * (bands > 1)} than its colours",
+            where=path,
+            expected="gray or three colours, perhaps with alpha",
+            remedy="write the three bands to learn from as an RGB image",
+        )
+
+
+def _bands_beside_colours(image: ImageFile.ImageFile) -> int:
+    """Return how many bands a TIFF has that are neither colours nor alpha (TIFF 6.0: tags 262, 277, 338)."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(
+        int(image.tag_v2.get(262, 1)), 1
+    )  # RGB, CMYK, YCbCr, Lab; else gray or a palette
+    extra = int(image.tag_v2.get(277, 1)) - colours
+    alpha = extra == 1 and image.tag_v2.get(338) in ((1,), (2,))
+    return 0 if alpha else max(extra, 0)
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 to 8, where Pillow does not apply it itself; broken metadata say nothing."""
+    if image.format == "TIFF":
+        return 1
+    try:
+        # Of the base class: the one of PNG decodes the whole image to look for EXIF behind the pixels.
+        found = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception:  # as viewers do: the pixels are good
+        return 1
+    return found if found in _UPRIGHT else 1
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image as 8-bit RGB with its EXIF orientation applied.
+    """Decode an image as 8-bit RGB with its EXIF orientation applied, in one copy if it is upright RGB.
 
     Raises:
-        DataError: as `open_image`, or the pixels are damaged or deeper than 8 bits.
+        DataError: as `open_image`, or the pixels are damaged, deeper than 8 bits or of more bands than colours.
     """
-    try:
-        with open_image(path, max_pixels) as image:
-            _refuse_deep(image, path)
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged("image", path, error) from error
-
-
-def _damaged(what: str, path: Path, error: Exception) -> DataError:
-    return DataError(f"damaged {what} ({error})", where=path, remedy="replace the file or take it out of the data set")
+    with _reading("image", path), open_image(path, max_pixels) as image:
+        _refuse_no_photograph(image, path)
+        image.load()
+        turned = _UPRIGHT.get(_orientation(image))
+        upright = image if turned is None else image.transpose(turned)
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return (width, height) of the upright image from its header alone.
 
     Raises:
-        DataError: as `open_image`, or the image is deeper than 8 bits.
+        DataError: as `open_image`, or the image is deeper than 8 bits or of more bands than colours.
     """
-    try:
-        with open_image(path, max_pixels) as image:
-            _refuse_deep(image, path)
-            # Of the base class: the one of PNG decodes the whole image to look for EXIF behind the pixels.
-            orientation = Image.Image.getexif(image).get(0x0112, 1)
-            width, height = image.size
-            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # of which Pillow knows the upright size
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged("image", path, error) from error
-    return (height, width) if turned else (width, height)
+    with _reading("image", path), open_image(path, max_pixels) as image:
+        _refuse_no_photograph(image, path)
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: bool = False) -> NDArray[np.uint8]:
     """Read a mask of class ids (H, W), uint8; a palette image gives its indices.
 
     Raises:
-        DataError: as `open_image`, not a single-channel image of ids, damaged, ids above 255, or not accepted because
-            `semiseg predict` wrote it.
+        DataError: as `open_image`, not a single-channel image of ids, of a format that changes values, damaged, ids
+            above 255, or not accepted because `semiseg predict` wrote it.
     """
-    try:
-        with open_image(path, max_pixels) as image:
-            _refuse_colours(image, path)
-            if not accept_predicted:
-                refuse_predicted(image, path)
-            values = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged("mask", path, error) from error
+    with _reading("mask", path), open_image(path, max_pixels) as image:
+        _refuse_lossy(image, path)
+        _refuse_colours(image, path)
+        if not accept_predicted:
+            refuse_predicted(image, path)
+        values = np.asarray(image)
     if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
         raise DataError(
             f"mask with class ids from {values.min()} to {values.max()}",
@@ -131,7 +182,28 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: boo
             expected="ids from 0 to 255",
             remedy="renumber the classes",
         )
-    return values.astype(np.uint8)
+    return values.astype(np.uint8, copy=False)
+
+
+def mask_palette(path: Path, max_pixels: int = MAX_PIXELS) -> list[tuple[int, int, int]]:
+    """Return the colours of a palette image by its indices, from the header alone; none where values are the ids.
+
+    Raises:
+        DataError: as `open_image`.
+    """
+    with _reading("mask", path), open_image(path, max_pixels) as image:
+        levels = (image.getpalette("RGB") if image.mode == "P" else None) or []
+        return list(zip(levels[0::3], levels[1::3], levels[2::3], strict=False))
+
+
+def _refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
+    if image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"):
+        raise DataError(
+            "mask with JPEG compression, which changes class ids at every border",
+            where=path,
+            expected="a format that keeps values, such as PNG",
+            remedy="save it as a single-channel PNG, from the original drawing",
+        )
 
 
 def _refuse_colours(image: ImageFile.ImageFile, path: Path) -> None:

@@ -15,12 +15,11 @@ from typing import Any
 
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
-from semiseg.data.findings import some
 from semiseg.data.fingerprints import Fingerprint
 from semiseg.data.lists import Sample, listed_name, read_list, write_list
 from semiseg.data.source import open_source
 from semiseg.data.spec import DatasetSpec
-from semiseg.errors import DataError
+from semiseg.errors import DataError, some
 from semiseg.files import whole_folder, write_text
 
 _PARTS = ("labeled", "unlabeled", "val")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from semiseg.data.palette import Colour, default_palette
 from semiseg.data.reading import MAX_PIXELS, read_mask
@@ -104,13 +105,27 @@ def read_class_ids(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) 
     Raises:
         DataError: as `read_mask`; or a value that stands for neither a class nor the ignore value.
     """
-    values_HW = read_mask(path, max_pixels, accept_predicted=spec.accept_predicted)
-    present = np.flatnonzero(np.bincount(values_HW.ravel(), minlength=256))
+    return to_class_ids(read_mask(path, max_pixels, accept_predicted=spec.accept_predicted), path, spec)
+
+
+def to_class_ids(values_HW: NDArray[np.uint8], path: Path, spec: DatasetSpec) -> NDArray[np.uint8]:
+    """Return what the values of a mask, read from `path`, stand for.
+
+    Raises:
+        DataError: a value that stands for neither a class nor the ignore value.
+    """
     known = spec.values
-    wrong = [int(value) for value in present if value not in known]
+    wrong = [value for value in present_values(values_HW) if value not in known]
     if wrong:
         raise _wrong_values(wrong, path, spec)
     return spec.class_ids(values_HW)
+
+
+def present_values(mask_HW: NDArray[np.uint8]) -> dict[int, int]:
+    """Return the values in a mask, ascending, and the number of pixels of each."""
+    # NumPy counts bytes as numbers of eight bytes, which are made first.
+    counts = Image.fromarray(mask_HW).histogram()
+    return {value: count for value, count in enumerate(counts) if count}
 
 
 def _wrong_values(wrong: list[int], path: Path, spec: DatasetSpec) -> DataError:

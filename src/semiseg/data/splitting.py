@@ -14,7 +14,7 @@ from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Pool, Val, hold_out, load_pool
 from semiseg.data.lists import Sample, inside, write_list
 from semiseg.data.source import Source, open_source
-from semiseg.data.spec import DatasetSpec, read_class_ids
+from semiseg.data.spec import DatasetSpec, present_values, read_class_ids
 from semiseg.errors import DataError
 from semiseg.files import whole_folder
 from semiseg.seeding import rng
@@ -111,8 +111,8 @@ def read_presence(samples: Sequence[Sample], spec: DatasetSpec) -> NDArray[np.bo
 
     def shown(sample: Sample) -> NDArray[np.bool_]:
         assert sample.mask is not None
-        pixels = np.bincount(read_class_ids(sample.mask, spec).ravel(), minlength=256)
-        shown_K: NDArray[np.bool_] = pixels[: spec.num_classes] > 0
+        shown_K = np.zeros(spec.num_classes, dtype=np.bool_)
+        shown_K[[value for value in present_values(read_class_ids(sample.mask, spec)) if value < spec.num_classes]] = 1
         return shown_K
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
