@@ -66,7 +66,7 @@ def checked(key: str, value: Any, kind: Any, where: object) -> Any:
 
 def _read(word: Any, takes: set[Any]) -> Any:
     """Turn text into the number or the truth that a key takes; other values, and text that is neither, stay."""
-    if not isinstance(word, str) or str in takes:
+    if not isinstance(word, str):
         return word
     for number in (int, float):
         if number in takes:
