@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from semiseg.prediction.predictor import load
     from semiseg.quickstart import demo
     from semiseg.reporting import report
+    from semiseg.reporting.comparison import compare
 
 # Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "SemisegError": "semiseg.errors",
     "TrainedRun": "semiseg.api",
     "build_segmenter": "semiseg.models",
+    "compare": "semiseg.reporting.comparison",
     "demo": "semiseg.quickstart",
     "doctor": "semiseg.machine",
     "evaluate": "semiseg.api",
@@ -54,6 +56,7 @@ __all__ = [
     "SemisegError",
     "TrainedRun",
     "build_segmenter",
+    "compare",
     "demo",
     "doctor",
     "evaluate",

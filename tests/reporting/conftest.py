@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from semiseg.data.palette import default_palette
@@ -75,3 +78,46 @@ def finished_run(fresh_run: Path) -> Path:
     card = ModelCard(classes=CLASSES, palette=default_palette(3), crop=56, model=config)
     save_model(fresh_run / "model", build_segmenter(config, 3), card)
     return fresh_run
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Return `make(name, method, scores, ...)`: a run without a model, evaluated after every tenth step."""
+
+    def make(
+        name: str,
+        method: str = "supervised",
+        scores: Sequence[float] = (0.5,),
+        *,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, Any] | None = None,
+        classes: Sequence[str] = CLASSES,
+        score: str = "miou",
+        seconds: float | None = 0.5,
+        steps: int | None = None,
+    ) -> Path:
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        config = {"method": method, "seed": seed, "data": {"root": "fields"}, "run": {"name": name}, **(settings or {})}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        known = {"labeled": 30, "unlabeled": 4212, "val": 60, "gpu": "none", "cpu": "Some CPU", **(environment or {})}
+        (run / "environment.json").write_text(json.dumps(known))
+        judged = "student" if method == "supervised" else "teacher"
+        with (run / "metrics.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("step", "epoch", "name", "value"))
+            for step in range(5, (steps or 10 * len(scores)) + 1, 5):
+                rows.writerow((step, step / 10, "train/loss", 1.0))
+                rows.writerow((step, step / 10, "train/images_per_second", 16))
+                if seconds is not None:
+                    rows.writerow((step, step / 10, "train/seconds_per_step", seconds))
+            for epoch, value in enumerate(scores, start=1):
+                rows.writerow((10 * epoch, epoch, f"{judged}/{score}", value))
+                if score != "miou":
+                    rows.writerow((10 * epoch, epoch, f"{judged}/miou", 0.9))
+                for index, label in enumerate(classes):
+                    rows.writerow((10 * epoch, epoch, f"{judged}/iou/{label}", value + 0.1 * (index - 1)))
+        return run
+
+    return make

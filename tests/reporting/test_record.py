@@ -50,8 +50,9 @@ def test_a_resumed_runs_repeated_steps_count_once_with_their_later_value(fresh_r
     assert [(point.step, point.value) for point in points] == [(1, 9), (2, 5), (3, 7)]
 
 
-def test_figures_that_are_not_finite_and_a_row_that_is_being_written_are_left_out(fresh_run: Path) -> None:
-    rows = "step,epoch,name,value\n1,1,train/loss,nan\n2,1,train/loss,inf\n3,1,train/loss,0.5\n4,1,train/lo"
+def test_figures_that_are_none_and_a_row_that_is_being_written_are_left_out(fresh_run: Path) -> None:
+    wrong = "1,1,train/loss,nan\n2,1,train/loss,inf\n2,nan,train/loss,1\n2,1,train/loss,1e300\n" + "9" * 400
+    rows = f"step,epoch,name,value\n{wrong},1,train/loss,1\n3,1,train/loss,0.5\n4,1,train/lo"
     (fresh_run / "metrics.csv").write_text(rows)
     assert read_run(fresh_run).metrics == {"train/loss": (Point(3, 1.0, 0.5),)}
 

@@ -1,16 +1,24 @@
-"""Any text may stand in the files of a run: its report is a page all the same, and shows the text as text."""
+"""Any text may stand in the files of runs: a report or a comparison is a page all the same and shows text as text."""
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import Page
 
+from semiseg.data.spec import SCORE_NAMES
 from semiseg.printable import printable
+from semiseg.reporting import comparison
+from semiseg.reporting.likeness import cautions, obstacles
 from semiseg.reporting.page import render
 from semiseg.reporting.record import Point, RunRecord
+from semiseg.reporting.settings import group
+from semiseg.reporting.side_by_side import SideBySide
+from semiseg.reporting.verdict import verdict
 
 ATTACKS = st.sampled_from(
     [
@@ -25,12 +33,12 @@ ATTACKS = st.sampled_from(
     ]
 )
 TEXTS = st.one_of(ATTACKS, st.text(st.characters(exclude_categories=()), max_size=40))
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.floats(-1e99, 1e99)
 VALUES = st.one_of(TEXTS, NUMBERS, st.integers(), st.none(), st.booleans(), st.lists(TEXTS, max_size=2))
 KEYS = st.sampled_from(["recipe", "method", "seed", "precision", "published"])
 PARTS = st.sampled_from(["root", "split", "encoder", "decoder", "weights", "crop", "batch", "steps", "epochs"])
 CONFIGS = st.one_of(
-    st.dictionaries(KEYS, VALUES),
+    st.dictionaries(st.one_of(KEYS, TEXTS, st.integers()), VALUES),
     st.dictionaries(st.sampled_from(["data", "model", "schedule"]), st.dictionaries(PARTS, VALUES)),
 )
 METRICS = st.dictionaries(
@@ -47,6 +55,7 @@ METRICS = st.dictionaries(
 )
 RECORDS = st.builds(
     RunRecord,
+    path=st.just(Path("run")),
     name=TEXTS,
     config=CONFIGS,
     config_text=TEXTS,
@@ -61,20 +70,46 @@ HARMLESS = (
 )
 
 
-@settings(
+FUZZ = settings(
     max_examples=int(os.environ.get("SEMISEG_FUZZ", "200")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(RECORDS)
-def test_fuzz_any_text_in_a_run_is_shown_as_text(record: RunRecord) -> None:
-    html = render(record)
+
+
+def harmless_page(html: str) -> str:
+    """Check that nothing on a page could act, and return its text."""
     html.encode("utf-8")
     page = Page(html)
     assert {tag for tag, _ in page.tags} <= set(HARMLESS.split())
     attributes = {name for _, found in page.tags for name in found}
     assert not [name for name in attributes if name.startswith("on") or name in ("href", "srcset", "action")]
     assert html.count("<style>") == html.count("</style>") == 1
-    shown = "\n".join(page.text)
+    return "\n".join(page.text)
+
+
+@FUZZ
+@given(RECORDS)
+def test_fuzz_any_text_in_a_run_is_shown_as_text(record: RunRecord) -> None:
+    shown = harmless_page(render(record))
     for name in (record.name, *record.environment, *record.classes()):
         assert printable(name).strip() in shown
+
+
+@FUZZ
+@given(st.lists(RECORDS, min_size=2, max_size=3), st.lists(TEXTS, max_size=2))
+def test_fuzz_any_text_in_runs_is_compared_as_text(records: list[RunRecord], notes: list[str]) -> None:
+    settings, against = group(records), obstacles(records)
+    found = comparison.Comparison(
+        page=Path("compare.html"),
+        settings=tuple(settings),
+        score=records[0].score,
+        verdict=verdict(settings, SCORE_NAMES[records[0].score], against),
+        obstacles=tuple(against),
+        cautions=tuple(cautions(records)),
+        pictures=SideBySide(rows=(), legend=(), notes=tuple(notes), parameters={}),
+    )
+    shown = harmless_page(comparison.render(found))
+    for text in (*notes, *(setting.label for setting in settings)):
+        assert printable(text).strip() in shown
+    json.dumps(found.as_json(), allow_nan=False)

@@ -159,21 +159,41 @@ def test_s11_a_class_that_cannot_be_printed_is_refused_before_a_run_begins(
     assert not (tmp_path / "odd").exists()
 
 
-def test_s11_a_training_on_such_files_ends_well_and_leaves_plain_text(
-    tmp_path: Path, train_tiny: Callable[..., TrainedRun], capfd: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "scenes"
+UNLISTABLE = [name for name in NAMES if set(name) & set("\n\r\udce9")]
+"""What no list can hold, so that no run could keep which images were what."""
+
+
+def rename_scenes(root: Path, names: list[str]) -> None:
+    """Draw scenes and call the first ones by these names, images and masks alike."""
     write_scenes(root, labeled=len(NAMES), unlabeled=3, val=2, size=64)
     description = (root / "dataset.yaml").read_text().splitlines(keepends=True)
     (root / "dataset.yaml").write_text("".join(line for line in description if not line.startswith("lists")))
-    for index, name in enumerate(NAMES):
+    for index, name in enumerate(names):
         for folder in ("images", "masks"):
             (root / folder / f"scene_{index:06d}.png").rename(root / folder / f"{name}.png")
 
-    run = train_tiny("run", "--data.root", str(root)).path
+
+def test_s11_a_training_on_such_files_ends_well_and_leaves_plain_text(
+    tmp_path: Path, train_tiny: Callable[..., TrainedRun], capfd: pytest.CaptureFixture[str]
+) -> None:
+    rename_scenes(tmp_path / "scenes", [name for name in NAMES if name not in UNLISTABLE])
+
+    run = train_tiny("run", "--data.root", str(tmp_path / "scenes")).path
 
     said = capfd.readouterr().err + (run / "train.log").read_text(encoding="utf-8")
     assert not CONTROL.search(said)
     assert all(not cell.startswith(tuple("=+-@")) for row in table(run) for cell in row)
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     assert page.after("Labeled images") == str(len(NAMES) + 2 - 3)
+
+
+@pytest.mark.parametrize("name", UNLISTABLE, ids=lambda name: ascii(name)[:24])
+def test_s11_a_file_that_no_list_can_name_is_refused_before_a_run_begins(
+    name: str, tmp_path: Path, tiny_words: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rename_scenes(tmp_path / "scenes", [name])
+    assert main(["train", str(tmp_path / "scenes"), *tiny_words("odd")[1:]]) == 2
+    message = capsys.readouterr().err
+    assert not CONTROL.search(message)
+    assert repr(name)[1:-1] in message or printable(name) in message
+    assert not (tmp_path / "odd" / "config.yaml").exists()

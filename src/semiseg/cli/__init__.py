@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from semiseg import __version__
 from semiseg.cli.data import data_verb
-from semiseg.cli.models import convert_verb, evaluate_verb, predict_verb, report_verb
+from semiseg.cli.models import compare_verb, convert_verb, evaluate_verb, predict_verb, report_verb
 from semiseg.cli.recipes import recipes_verb
 from semiseg.cli.training import demo_verb, doctor_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, SemisegError, closest
@@ -22,6 +22,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
   semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder, of any size; pairs with --second
   semiseg report RUN                    write RUN/report.html again
+  semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
   semiseg data prepare|split            masks and tiles of original releases; which images are labeled
   semiseg convert SOURCE OUT            a published checkpoint into a model, and back
@@ -91,6 +92,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate_verb,
     "predict": predict_verb,
     "report": report_verb,
+    "compare": compare_verb,
     "recipes": recipes_verb,
     "data": data_verb,
     "convert": convert_verb,

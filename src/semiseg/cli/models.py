@@ -127,6 +127,21 @@ def report_verb(words: list[str]) -> None:
     write_json(options.json, {"report": str(page)})
 
 
+def compare_verb(words: list[str]) -> None:
+    """Compare runs."""
+    from semiseg.reporting.comparison import compare, lines
+
+    parser = Parser("compare", "Hold runs against each other on one page; those that differ by their seed are one.")
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories; the others are held against the first")
+    parser.add_argument("--out", type=Path, help="a folder or FILE.html; default: compare.html beside the first run")
+    parser.add_argument("--device", default="auto", help="where the models predict: auto, cpu, cuda or cuda:N")
+    options = parser.parse_args(words)
+    found = compare(options.runs, options.out, device=options.device)
+    for line in lines(found):
+        print(line)
+    write_json(options.json, found.as_json())
+
+
 def convert_verb(words: list[str]) -> None:
     """Turn a published checkpoint into a model, or back."""
     from semiseg.conversion import convert

@@ -75,7 +75,7 @@ def list_line(sample: Sample, root: Path) -> str:
     fields = [listed_name(file, root) if file else "None" for file in (*sample.frames, sample.mask)]
     line = ("\t" if any(len(field.split()) > 1 for field in fields) else " ").join(fields)
     # Not UTF-8 on the disk: Python holds such bytes as lone surrogates.
-    if len(line.splitlines()) != 1 or _fields(line) != fields or any("\ud800" <= char <= "\udfff" for char in line):
+    if len(line.splitlines()) != 1 or line_fields(line) != fields or any("\ud800" <= char <= "\udfff" for char in line):
         raise DataError(
             "a name that no list can hold",
             where=repr(sample.id),
@@ -110,8 +110,8 @@ def inside(name: str, root: Path, where: str) -> Path:
     return root / name
 
 
-def _fields(line: str) -> list[str]:
-    # Tabs, where there are any, so that file names with spaces can be listed too.
+def line_fields(line: str) -> list[str]:
+    """Return the names in a line, parted by tabs where there are any, so that file names with spaces can be listed."""
     text = line.strip()
     return [part.strip() for part in text.split("\t")] if "\t" in text else text.split()
 
@@ -121,7 +121,7 @@ def _form(spec: DatasetSpec) -> str:
 
 
 def _parse(line: str, root: Path, spec: DatasetSpec, where: str, anywhere: bool) -> Sample:
-    fields, count = _fields(line), len(spec.frames)
+    fields, count = line_fields(line), len(spec.frames)
     if len(fields) == 1 < count:
         fields = [f"{folder}/{fields[0]}" for folder in (*spec.frames, spec.masks)]
     if not count <= len(fields) <= count + 1:

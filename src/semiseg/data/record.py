@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.fingerprints import Fingerprint
-from semiseg.data.lists import Sample, listed_name, read_list, write_list
+from semiseg.data.lists import Sample, line_fields, listed_name, read_list, write_list
 from semiseg.data.source import open_source
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
@@ -129,6 +129,7 @@ def read_record(folder: Path, config: DataConfig) -> Record | None:
     if not (folder / _SOURCE).is_file():
         return None
     source = open_source(config)
+    files = _files(folder)
     labeled, unlabeled, val = (
         tuple(read_list(folder / f"{part}.txt", source.root, source.spec, anywhere=True)) for part in _PARTS
     )
@@ -137,14 +138,56 @@ def read_record(folder: Path, config: DataConfig) -> Record | None:
         origin = str(kept.pop("val"))
         dataset = Dataset(source.spec, labeled, unlabeled, val, root=source.root, val_origin=origin)
         root = Path(kept.pop("root"))
-        files = dict(map(_fingerprint, (folder / _FILES).read_text(encoding="utf-8").splitlines()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"what the run kept of its data is damaged ({error})",
-            where=folder,
-            remedy="restore the folder, or start a new run with --run.name NAME",
-        ) from error
+        raise _damaged(folder, error) from error
     return Record(folder, dataset, root, files, kept)
+
+
+def same_samples(one: Path, other: Path, part: Literal["labeled", "unlabeled", "val"]) -> bool | None:
+    """Whether two runs had the same files in one of their lists, by name and content; the data may be gone.
+
+    Args:
+        one: where a run keeps its lists.
+        other: where another run keeps its own.
+        part: the list.
+
+    Returns:
+        None if one of them has kept nothing.
+
+    Raises:
+        DataError: what one of them has kept is damaged.
+    """
+    if not all((folder / _SOURCE).is_file() for folder in (one, other)):
+        return None
+    lines = _lines(one, part)
+    if lines != _lines(other, part):
+        return False
+    words, ours, theirs = {word for line in lines for word in line_fields(line)}, _files(one), _files(other)
+    # A line of a pair names the same file in several folders.
+    named = [name for name in ours if name in words or name.partition("/")[2] in words]
+    return all(name in theirs and ours[name].is_like(theirs[name]) for name in named)
+
+
+def _lines(folder: Path, part: str) -> set[str]:
+    try:
+        return set((folder / f"{part}.txt").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _files(folder: Path) -> dict[str, Fingerprint]:
+    try:
+        return dict(map(_fingerprint, (folder / _FILES).read_text(encoding="utf-8").splitlines()))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> DataError:
+    return DataError(
+        f"what the run kept of its data is damaged ({error})",
+        where=folder,
+        remedy="restore the folder, or start a new run with --run.name NAME",
+    )
 
 
 def _fingerprint(line: str) -> tuple[str, Fingerprint]:

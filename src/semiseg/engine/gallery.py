@@ -33,7 +33,7 @@ def draw_samples(
         each: how many of both kinds.
     """
     spec = evaluator.spec
-    samples = (*_spread(evaluator.samples, each), *_spread(unlabeled, each))
+    samples = (*spread(evaluator.samples, each), *spread(unlabeled, each))
     rows = [_row(model, evaluator, sample, threshold) for sample in samples]
     mistakes = spec.score == "changed_iou"
     return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value, mistakes=mistakes)
@@ -54,7 +54,7 @@ def _row(model: Segmenter, evaluator: Evaluator, sample: Sample, threshold: floa
     )
 
 
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Take samples evenly over the list: neighbours in a list are often neighbours in a video."""
     count = min(count, len(samples))
     return [samples[index * len(samples) // count] for index in range(count)]

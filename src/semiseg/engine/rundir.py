@@ -83,8 +83,9 @@ def refuse_place(directory: RunDirectory, *, resume: bool) -> None:
     A directory with a lock and no configuration is as good as none: a process was killed that was about to begin.
 
     Raises:
-        RunError: says which of them.
+        RunError: says which of them, or that the path is not UTF-8.
     """
+    _refuse_bytes(directory.path)
     if resume and not directory.config.is_file():
         raise RunError("no run to resume", where=directory.path, remedy="leave --resume out, or correct --run.name")
     if not resume and directory.path.exists() and not _is_bare(directory):
@@ -110,9 +111,8 @@ def begin_run(directory: RunDirectory, config: dict[str, Any], facts: dict[str, 
         facts: more for `environment.json`, for example counts of images.
 
     Raises:
-        RunError: the directory is not empty, or its path is not UTF-8; nothing in it is touched.
+        RunError: as `refuse_place`; nothing in the directory is touched.
     """
-    _refuse_bytes(directory.path)
     refuse_place(directory, resume=False)
     write_text(directory.environment, json.dumps({**environment(), **facts}, indent=1) + "\n")
     write_text(directory.config, yaml.safe_dump(config, sort_keys=False))

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing but a browser."""
+"""The report of a run, and the comparison of several: HTML pages that need nothing but a browser."""
 
 from semiseg.reporting.page import report
 

@@ -10,15 +10,17 @@ _WIDTH, _HEIGHT = 480, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 30
 _MOST_POINTS = 240
 """More points than this are averaged in groups, with a band from the lowest to the highest of each group."""
-_LARGEST = 1e300
-"""An axis ends here, and none is shorter than its inverse: beyond, floats run out between two ticks."""
+_COLOURS = 8
+"""Colours of the style sheet, `s1` to `s8`."""
+_SHORTEST = 1e-300
+"""No axis is shorter: floats would run out between two ticks."""
 _MOST_DOTS = 80
 """Up to this many points are drawn one by one, each with its value as a tooltip."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One curve; its place among the chart's lines decides its colour."""
+    """One curve."""
 
     name: str
     """As the legend calls it."""
@@ -26,6 +28,12 @@ class Line:
     """(x, y), ascending in x, all finite."""
     reference: bool = False
     """Whether it is someone else's, to compare with: drawn dashed and without dots."""
+    series: int | None = None
+    """Which of the page's colours it has, from 1 on; None: by its place among the chart's lines."""
+    value: str | None = None
+    """What the legend says beside the name; None: the last value."""
+    keyed: bool = True
+    """Whether the legend names it; of several lines that belong together one does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +59,10 @@ class Curve:
 
     name: str
     """As the legend calls it."""
-    latest: str
-    """Its last value."""
+    value: str
+    """What the legend says beside it."""
+    keyed: bool
+    """Whether it is in the legend."""
     style: str
     """Its class in the style sheet: `s1`, `s2`, .. or `reference`."""
     path: str
@@ -136,11 +146,18 @@ def line_chart(
     return Chart(
         title=title,
         x_name=x_name,
-        curves=tuple(_curve(line, f"s{index}", frame, show) for index, line in enumerate(lines, start=1)),
+        curves=tuple(
+            _curve(line, colour(line.series or place), frame, show) for place, line in enumerate(lines, start=1)
+        ),
         x_ticks=tuple(Tick(place=frame.across(x), text=f"{x:,.0f}") for x in ticks(*frame.x, about=6) if x == round(x)),
         y_ticks=tuple(Tick(place=frame.up(y), text=show(y)) for y in ticks(*frame.y)),
         mark=_mark(frame, *mark) if mark else None,
     )
+
+
+def colour(series: int) -> str:
+    """Return the class in the style sheet of the first, second, .. series; there are eight colours."""
+    return f"s{(series - 1) % _COLOURS + 1}"
 
 
 def tick_step(low: float, high: float, about: int = 5) -> float:
@@ -168,10 +185,10 @@ def _frame(lines: Sequence[Line], y_range: tuple[float, float] | None) -> _Frame
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
-    """Return lowest and highest of 0 and the values; never a range that has no middle as a float."""
+    """Return lowest and highest of 0 and the values; never a range without numbers between its ends."""
     found = [0.0, *values]
-    low, high = max(min(found), -_LARGEST), min(max(found), _LARGEST)
-    return (low, high) if high - low > 1 / _LARGEST else (0.0, 1.0)
+    low, high = min(found), max(found)
+    return (low, high) if high - low > _SHORTEST else (0.0, 1.0)
 
 
 def _curve(line: Line, style: str, frame: _Frame, show: Callable[[float], str]) -> Curve:
@@ -184,8 +201,9 @@ def _curve(line: Line, style: str, frame: _Frame, show: Callable[[float], str]) 
         band = frame.path(outline)
     elif len(points) <= _MOST_DOTS:
         dots = tuple(Dot(x=frame.across(x), y=frame.up(y), words=f"{line.name} {show(y)} at {x:g}") for x, y in points)
-    latest = show(line.points[-1][1])
-    return Curve(name=line.name, latest=latest, style=style, path=frame.path(points), band=band, dots=dots)
+    value = show(line.points[-1][1]) if line.value is None else line.value
+    path = frame.path(points)
+    return Curve(name=line.name, value=value, keyed=line.keyed, style=style, path=path, band=band, dots=dots)
 
 
 def _grouped(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:

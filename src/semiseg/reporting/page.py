@@ -36,6 +36,7 @@ def render(record: RunRecord) -> str:
     """Return the whole page as HTML."""
     return templating.render(
         "report.html",
+        generator="semiseg report",
         title=f"{record.name} - semiseg run",
         name=record.name,
         subtitle=subtitle(record),

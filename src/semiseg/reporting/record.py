@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import RunError
 from semiseg.models import ModelCard, read_card
 
+_LARGEST_FIGURE = 1e100
+"""What is not below it, or no number at all, is no figure of a run, and none that means and axes could be made of."""
 _LARGEST_TEXT = 4_000_000
 """Bytes; a config, a card or an environment beyond this was not written by a run."""
 
@@ -44,6 +45,8 @@ class Score:
 class RunRecord:
     """The files of one run; those that an unfinished run has not written yet are empty."""
 
+    path: Path
+    """The directory."""
     name: str
     """Name of the directory."""
     config: Mapping[str, Any]
@@ -70,6 +73,30 @@ class RunRecord:
         """Return the latest figure of one name."""
         points = self.metrics.get(name, ())
         return points[-1] if points else None
+
+    @property
+    def steps(self) -> int:
+        """Steps done, as far as they were logged."""
+        last = self.last("train/loss")
+        return last.step if last else 0
+
+    def seconds(self, step: int | None = None) -> float | None:
+        """Return the seconds of training up to a step, evaluations left out.
+
+        Args:
+            step: a number of steps; None: those that were logged.
+
+        Returns:
+            None where the pace was not logged from the first step on.
+        """
+        paces = self.metrics.get("train/seconds_per_step", ())
+        if not paces or len(paces) != len(self.metrics.get("train/loss", ())):
+            return None
+        end, began, total = self.steps if step is None else step, 0, 0.0
+        for pace in paces:
+            total += pace.value * max(min(pace.step, end) - began, 0)
+            began = pace.step
+        return total
 
     def models(self) -> tuple[str, ...]:
         """Return the evaluated models; first the one that labels and is kept, the teacher where there is one."""
@@ -124,6 +151,7 @@ def read_run(run: Path) -> RunRecord:
             remedy="name a directory below runs/",
         )
     return RunRecord(
+        path=run,
         name=run.resolve().name,
         config=read_yaml(run / "config.yaml", RunError, typed=True),
         config_text=_text(run / "config.yaml"),
@@ -167,12 +195,12 @@ def _metrics(path: Path) -> dict[str, tuple[Point, ...]]:
 
 
 def _point(row: Mapping[str, Any]) -> Point | None:
-    """Read one row; None for a figure that is not finite and for the last row of a run that is being written."""
+    """Read one row; None for figures that no run has, and for the last row of a run that is being written."""
     try:
         point = Point(int(row["step"]), float(row["epoch"]), float(row["value"]))
     except (KeyError, TypeError, ValueError):
         return None
-    return point if math.isfinite(point.value) else None
+    return point if all(abs(part) < _LARGEST_FIGURE for part in point) else None
 
 
 def _damaged(path: Path, error: Exception) -> RunError:

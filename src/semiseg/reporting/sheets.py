@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -27,11 +28,14 @@ def sheets(samples: Sequence[Path]) -> list[Sheet]:
     return [sheet for sheet in map(_sheet, _spread(samples)) if sheet]
 
 
-def packed(image: Image.Image) -> str:
-    """Return a picture as a `data:` address."""
+def packed(image: Image.Image, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
+    """Return a picture as a `data:` address; photographs are JPEG, class ids in a palette PNG."""
     content = io.BytesIO()
-    image.convert("RGB").save(content, "JPEG", quality=90, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    if kind == "JPEG":
+        image.convert("RGB").save(content, kind, quality=90, subsampling=0)
+    else:
+        image.save(content, kind, optimize=True)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
 
 
 def _spread(samples: Sequence[Path]) -> list[Path]:

@@ -21,3 +21,13 @@ def plain(value: float) -> str:
 def epoch(value: float) -> str:
     """Write how many epochs are done."""
     return f"epoch {value:.4g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: `1 run`, `3 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def difference(fraction: float) -> str:
+    """Write a difference of fractions in points, with its sign: 0.042 is `+4.2`."""
+    return f"{100 * fraction:+.1f}"

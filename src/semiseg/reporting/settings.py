@@ -1,0 +1,132 @@
+"""Runs that differ by their seed alone are one setting: a mean and a spread instead of several figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from semiseg.engine.rundir import flatten
+from semiseg.methods import METHODS
+from semiseg.reporting.record import RunRecord
+
+_FREE = (
+    "seed",
+    "recipe",
+    "published",
+    "device",
+    "run.name",
+    "run.folder",
+    "data.workers",
+    "data.splits",
+    "evaluation.batch",
+)
+"""Keys of the config that do not make another setting: what happens at random, and what does not change the result."""
+_WORDS = 3
+"""Differing values that a setting is named by; where it takes more, the name of its run says it shorter."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One figure of each run of a setting; runs that do not have it are left out."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None without any figure."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of single runs, estimated from these; None for fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def text(self, show: Callable[[float], str]) -> str:
+        """Write the mean, and the spread where there is one."""
+        if self.mean is None:
+            return "-"
+        return show(self.mean) if self.spread is None else f"{show(self.mean)} ± {show(self.spread)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Runs of one setting, in the order they were given."""
+
+    label: str
+    """What tells it from the other settings: its method, and where that is not enough, the values that differ."""
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def labeled_only(self) -> bool:
+        """Whether it learns from labeled images alone."""
+        return _labeled_only(self.runs[0])
+
+    def figures(self, of: Callable[[RunRecord], float | None]) -> Figures:
+        """Take one figure of each run."""
+        found = (of(run) for run in self.runs)
+        return Figures(tuple(value for value in found if value is not None))
+
+    @property
+    def best(self) -> Figures:
+        """The score that each run is judged by, 0 to 1."""
+        return self.figures(best_score)
+
+    def iou(self, name: str) -> Figures:
+        """The IoU of a class at the best evaluation of each run, 0 to 1."""
+        return self.figures(lambda run: _class_iou(run, name))
+
+
+def best_score(run: RunRecord) -> float | None:
+    """Return the best score of the model that is kept, 0 to 1; None before any evaluation."""
+    best = run.best()
+    return next(iter(best.figures.values())) if best else None
+
+
+def group(runs: Sequence[RunRecord]) -> list[Setting]:
+    """Put the runs of each setting together; settings and runs stay in the order of their first run."""
+    groups: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        groups.setdefault(repr(sorted(_choices(run).items())), []).append(run)
+    labels = _labels([found[0] for found in groups.values()])
+    return [Setting(label=label, runs=tuple(found)) for label, found in zip(labels, groups.values(), strict=True)]
+
+
+def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Return the keys of the config in which runs differ as settings do, and the value of each run (None: no key)."""
+    choices = [_choices(run) for run in runs]
+    keys = dict.fromkeys(key for found in choices for key in found)
+    values = {key: [found.get(key) for found in choices] for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
+def _choices(run: RunRecord) -> dict[str, Any]:
+    flat = flatten(dict(run.config))
+    return {key: value for key, value in flat.items() if key not in _FREE}
+
+
+def _labels(runs: Sequence[RunRecord]) -> list[str]:
+    methods = [_method(run) for run in runs]
+    labels = []
+    for run, method in zip(runs, methods, strict=True):
+        alike = [other for other, name in zip(runs, methods, strict=True) if name == method]
+        own = _choices(run)
+        words = [f"{key.rpartition('.')[2]} {own.get(key)}" for key in differing(alike)]
+        labels.append(", ".join([method, *words]) if len(words) <= _WORDS else f"{method}, {run.name}")
+    return labels
+
+
+def _method(run: RunRecord) -> str:
+    return "labeled-only" if _labeled_only(run) else run.setting("method") or "unknown method"
+
+
+def _labeled_only(run: RunRecord) -> bool:
+    method = METHODS.get(run.setting("method") or "")
+    return method is not None and method.views == 0
+
+
+def _class_iou(run: RunRecord, name: str) -> float | None:
+    best = run.best()
+    found = dict(best.classes).get(name, {}) if best else {}
+    return next(iter(found.values()), None)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from semiseg.reporting.record import read_run
+from semiseg.reporting.settings import Figures, group
+from semiseg.reporting.wording import points
+
+
+def labels(*runs: Path) -> list[str]:
+    return [setting.label for setting in group([read_run(run) for run in runs])]
+
+
+def test_runs_that_differ_by_seed_name_and_machine_are_one_setting(make_run: Callable[..., Path]) -> None:
+    first = make_run("a", seed=0, scores=(0.4,))
+    second = make_run("b", seed=1, scores=(0.5, 0.6), settings={"device": "cuda"}, environment={"gpu": "H"})
+    other = make_run("c", "fixmatch", seed=1)
+    [supervised, fixmatch] = group([read_run(run) for run in (first, other, second)])
+    assert [run.name for run in supervised.runs] == ["a", "b"]
+    assert [run.name for run in fixmatch.runs] == ["c"]
+    assert supervised.best.values == (0.4, 0.6)
+    assert supervised.iou("field").values == pytest.approx((0.3, 0.5))
+    assert (supervised.labeled_only, fixmatch.labeled_only) == (True, False)
+
+
+def test_a_setting_is_named_by_its_method_and_what_tells_it_from_others_of_that_method(
+    make_run: Callable[..., Path],
+) -> None:
+    small = make_run("a", "fixmatch", settings={"model": {"encoder": "small"}, "schedule": {"batch": 4}})
+    large = make_run("b", "fixmatch", settings={"model": {"encoder": "large"}, "schedule": {"batch": 4}})
+    assert labels(make_run("c"), small, large) == ["labeled-only", "fixmatch, encoder small", "fixmatch, encoder large"]
+
+
+def test_where_many_settings_differ_the_name_of_the_run_says_it(make_run: Callable[..., Path]) -> None:
+    one = make_run("a", settings={"strong": dict.fromkeys("wxyz", 1)})
+    two = make_run("b", settings={"strong": dict.fromkeys("wxyz", 2)})
+    assert labels(one, two) == ["labeled-only, a", "labeled-only, b"]
+
+
+def test_a_method_that_is_not_registered_is_no_labeled_only_one(make_run: Callable[..., Path]) -> None:
+    [setting] = group([read_run(make_run("a", "of_a_plugin"))])
+    assert (setting.label, setting.labeled_only) == ("of_a_plugin", False)
+
+
+def test_the_spread_is_the_standard_deviation_of_single_runs() -> None:
+    assert Figures((0.2, 0.3, 0.4)).text(points) == "30.0 ± 10.0"
+    assert Figures((0.318,)).text(points) == "31.8"
+    assert Figures(()).text(points) == "-"

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from semiseg.reporting.record import read_run
+from semiseg.reporting.settings import group
+from semiseg.reporting.verdict import Verdict, verdict
+
+
+@pytest.fixture
+def judge(make_run: Callable[..., Path]) -> Callable[..., Verdict]:
+    """Return `judge(method=scores, ...)`: the verdict on runs with those best scores, each list one setting."""
+
+    def judge(*, obstacles: Sequence[str] = (), **scores: Sequence[float]) -> Verdict:
+        records = [
+            read_run(make_run(f"{method}-{seed}", method, (value,) if value else (), seed=seed, steps=10))
+            for method, values in scores.items()
+            for seed, value in enumerate(values)
+        ]
+        return verdict(group(records), "mIoU", obstacles)
+
+    return judge
+
+
+def test_the_semi_supervised_winner_is_held_against_labeled_only(judge: Callable[..., Verdict]) -> None:
+    found = judge(fixmatch=[0.378], supervised=[0.335], unimatch_v2=[0.387])
+    assert found.headline == "unimatch_v2 is 5.2 points of mIoU ahead of labeled-only (38.7 against 33.5)"
+    worth, other = found.details
+    assert worth.startswith("One run of each proves little")
+    assert "--seed 1" in worth
+    assert other == "fixmatch is 4.3 points of mIoU ahead of labeled-only (37.8 against 33.5)."
+
+
+def test_a_loss_is_said_as_plainly_as_a_win(judge: Callable[..., Verdict]) -> None:
+    found = judge(supervised=[0.276], unimatch_v2=[0.201])
+    assert found.headline == "unimatch_v2 is 7.5 points of mIoU behind labeled-only (20.1 against 27.6)"
+
+
+def test_what_rounds_to_the_same_figure_is_level(judge: Callable[..., Verdict]) -> None:
+    assert (
+        judge(supervised=[0.2], unimatch_v2=[0.2004]).headline == "unimatch_v2 and labeled-only are level at 20.0 mIoU"
+    )
+
+
+def test_without_a_labeled_only_run_all_are_held_against_the_first(judge: Callable[..., Verdict]) -> None:
+    found = judge(fixmatch=[0.3], unimatch_v2=[0.4])
+    assert found.headline == "unimatch_v2 is 10.0 points of mIoU ahead of fixmatch (40.0 against 30.0)"
+
+
+def test_seeds_that_do_not_overlap_say_how_often_chance_does_that(judge: Callable[..., Verdict]) -> None:
+    worth = judge(supervised=[0.31, 0.32, 0.33], unimatch_v2=[0.38, 0.37, 0.40]).details[0]
+    assert "Each of the 3 runs of unimatch_v2 is ahead of each of the 3 of labeled-only" in worth
+    assert "about once in 10 comparisons" in worth  # 2 of the 20 ways to choose 3 of 6
+
+
+def test_seeds_that_overlap_prove_little(judge: Callable[..., Verdict]) -> None:
+    worth = judge(supervised=[0.31, 0.36], unimatch_v2=[0.38, 0.35]).details[0]
+    assert worth.startswith("That proves little: the runs overlap")
+    assert "unimatch_v2 35.0 to 38.0; labeled-only 31.0 to 36.0" in worth
+
+
+def test_one_run_against_several_is_judged_by_the_widest_spread(judge: Callable[..., Verdict]) -> None:
+    # The standard deviation of 0.30 and 0.32 is 1.4 points.
+    near = judge(supervised=[0.33], unimatch_v2=[0.30, 0.32]).details[0]
+    assert near.startswith("That proves little: the seed alone moves unimatch_v2 by ± 1.4 (2 runs)")
+
+
+def test_one_run_far_from_several_is_still_one_run(judge: Callable[..., Verdict]) -> None:
+    far = judge(supervised=[0.40], unimatch_v2=[0.30, 0.32]).details[0]
+    assert far.startswith("The difference is more than twice what seeds do")
+    assert far.endswith("A single run against it is still a single run.")
+
+
+def test_figures_of_different_images_name_no_winner(judge: Callable[..., Verdict]) -> None:
+    found = judge(supervised=[0.3], unimatch_v2=[0.4], obstacles=["The images differ", "and more"])
+    assert found == Verdict("No winner can be named: the images differ")
+
+
+def test_runs_that_were_not_evaluated_name_no_winner(judge: Callable[..., Verdict]) -> None:
+    assert judge(supervised=[0], unimatch_v2=[0]).headline == "None of these runs has been evaluated yet"
+
+
+def test_a_single_evaluated_setting_is_told_for_itself(judge: Callable[..., Verdict]) -> None:
+    assert judge(supervised=[0.30, 0.32], fixmatch=[0]).headline == "labeled-only reaches 31.0 ± 1.4 mIoU in 2 runs"
