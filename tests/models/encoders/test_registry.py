@@ -141,6 +141,12 @@ def test_the_published_numbers_of_parameters(
         assert round(millions(model), 1) == total
 
 
+def test_the_network_of_allspark_has_the_published_number_of_parameters() -> None:
+    config = ModelConfig(encoder="mit_b5", neck="allspark", decoder="segformer", weights="random")
+    with META:
+        assert sum(p.numel() for p in build_segmenter(config, 21).parameters()) == 89_331_157
+
+
 @pytest.mark.parametrize("weights", ["hub", "weights.safetensors"])
 @pytest.mark.parametrize(
     ("name", "needed", "title"),
