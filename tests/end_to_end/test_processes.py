@@ -69,10 +69,11 @@ def moments(run: Path) -> torch.Tensor:
     ("method", "batch", "division"),
     [
         ("unimatch_v2", FOUR, "batch 4 = 2 processes x 1 passes x 2"),
+        ("unimatch_v1", EIGHT_IN_PARTS, "batch 8 = 2 processes x 2 passes x 2"),
         ("fixmatch", EIGHT_IN_PARTS, "batch 8 = 2 processes x 2 passes x 2"),
         ("supervised", FOUR, "batch 4 = 2 processes x 1 passes x 2"),
     ],
-    ids=["unimatch_v2", "fixmatch", "supervised"],
+    ids=["unimatch_v2", "unimatch_v1", "fixmatch", "supervised"],
 )
 def test_two_processes_have_the_losses_of_one(
     train_tiny: TrainTiny,

@@ -7,7 +7,8 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,9 @@ class Died(BaseException):
     """The process, at a moment of the test's choosing."""
 
 
-@pytest.mark.parametrize(
-    ("moment", "nth"), [("_report", 2), ("_save", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)]
-)
-def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
-    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
-) -> None:
-    """Die in an evaluation or a checkpoint, in most cases the second; log means over three steps."""
-    words = ("--method", "fixmatch", *LENGTHS, "--schedule.log_every", "3", "--evaluation.every", "2")
-    undisturbed = train_tiny("undisturbed", *words)
+@contextmanager
+def dying(monkeypatch: pytest.MonkeyPatch, moment: str, nth: int) -> Iterator[None]:
+    """Let the training die when it calls a function of its module for the nth time."""
     original, calls = getattr(training, moment), []
 
     def die(*arguments: Any, **options: Any) -> Any:
@@ -128,10 +123,35 @@ def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
     with monkeypatch.context() as patch:
         patch.setattr(training, moment, die)
         with pytest.raises(Died):
-            train_tiny("died", *words)
+            yield
+
+
+@pytest.mark.parametrize(
+    ("moment", "nth"), [("_report", 2), ("_save", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)]
+)
+def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
+    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
+) -> None:
+    """Die in an evaluation or a checkpoint, in most cases the second; log means over three steps."""
+    words = ("--method", "fixmatch", *LENGTHS, "--schedule.log_every", "3", "--evaluation.every", "2")
+    undisturbed = train_tiny("undisturbed", *words)
+    with dying(monkeypatch, moment, nth):
+        train_tiny("died", *words)
     resumed = train_tiny("died", *words, resume=True)
     assert_same_run(resumed.path, undisturbed.path, numbers)
     assert (resumed.result.best, resumed.result.best_step) == (undisturbed.result.best, undisturbed.result.best_step)
+
+
+def test_batch_norm_momentum_and_a_second_unlabeled_batch_resume(
+    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UniMatch V1 as published, but small: the running means and SGD's momentum are part of the run."""
+    words = ("--method", "unimatch_v1", "--optimizer.kind", "sgd", "--model.encoder", "timm/test_resnet")
+    words += ("--model.decoder", "deeplabv3plus", "--model.features", "8", *LENGTHS)
+    undisturbed = train_tiny("undisturbed", *words)
+    with dying(monkeypatch, "_save", 2):
+        train_tiny("died", *words)
+    assert_same_run(train_tiny("died", *words, resume=True).path, undisturbed.path, numbers)
 
 
 def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> None:

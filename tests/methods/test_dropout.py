@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semiseg.data import Place
-from semiseg.methods.dropout import channel_masks, drop_features, drop_levels
+from semiseg.methods.dropout import channel_masks, drop_features, drop_levels, with_dropped_copy
 
 CPU = torch.device("cpu")
 PLACE = Place(seed=3, step=7, steps=10, steps_per_epoch=5, batch=9, chunks=1, positions_B=torch.arange(9))
@@ -68,3 +68,35 @@ def test_the_same_channels_of_all_levels_are_dropped_and_a_narrower_level_takes_
 def test_features_are_dropped_by_sample_and_channel() -> None:
     keep_BF = torch.tensor([[2.0, 0.0], [1.0, 1.0]])
     assert drop_features(keep_BF)(torch.ones(2, 2, 3, 3))[:, :, 2, 0].tolist() == keep_BF.tolist()
+
+
+def ones(batch: int) -> list[torch.Tensor]:
+    return [torch.ones(batch, width, 2, 2) for width in (64, 200)]
+
+
+def test_a_dropped_copy_follows_the_batch_itself() -> None:
+    levels = with_dropped_copy(PLACE)(ones(18))
+    for level in levels:
+        assert torch.equal(level[:18], torch.ones_like(level[:18]))
+        dropped = level[18:]
+        assert set(dropped.unique().tolist()) == {0.0, 2.0}
+        assert torch.equal(dropped.amin(dim=(2, 3)), dropped.amax(dim=(2, 3))), "whole channels"
+        assert dropped.mean().item() == pytest.approx(1, abs=0.1)
+    first, second = (level[18:, :64, 0, 0] for level in levels)
+    assert not torch.equal(first, second), "each level has its own draw"
+    assert len({tuple(row.tolist()) for row in first}) == 18, "each image has its own draw"
+
+
+def test_dropped_copies_do_not_depend_on_how_the_batch_is_divided_and_vary_by_step() -> None:
+    whole = with_dropped_copy(PLACE)(ones(18))[1][18:]
+    part = replace(PLACE, chunks=3, positions_B=torch.tensor([2, 5, 7]))
+    assert torch.equal(with_dropped_copy(part)(ones(6))[1][6:], whole[[2, 5, 7, 11, 14, 16]])
+    assert not torch.equal(with_dropped_copy(replace(PLACE, step=8))(ones(18))[1][18:], whole)
+
+
+def test_dropped_copies_have_the_precision_and_the_gradient_of_the_level() -> None:
+    level = torch.ones(18, 8, 2, 2, dtype=torch.bfloat16, requires_grad=True)
+    (doubled,) = with_dropped_copy(PLACE)([level])
+    assert doubled.dtype == torch.bfloat16
+    doubled[18:].sum().backward()
+    assert torch.equal(level.grad, doubled[18:])

@@ -97,6 +97,7 @@ VARIANTS = [  # the published ones
     Case("unimatch_v2", UniMatchV2Config(dropout_at="classifier")),
     Case("unimatch_v2", consistency=replace(LEARNS, teacher="student")),
     Case("unimatch_v2", consistency=replace(LEARNS, weight=4.0)),
+    Case("unimatch_v1", consistency=replace(LEARNS, teacher="ema")),
 ]
 LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].views]
 

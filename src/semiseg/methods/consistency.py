@@ -45,11 +45,15 @@ class PseudoLabel:
     confidence_BHW: Tensor
     ignore_BHW: Tensor
 
-    def mixed(self, box_B4: Tensor) -> PseudoLabel:
-        """Paste all three maps as CutMix pastes the images."""
-        return PseudoLabel(
-            cutmix(self.label_BHW, box_B4), cutmix(self.confidence_BHW, box_B4), cutmix(self.ignore_BHW, box_B4)
-        )
+    def mixed(self, box_B4: Tensor, content: PseudoLabel | None = None) -> PseudoLabel:
+        """Paste all three maps as CutMix pastes the images: from `content`, or from the batch in reverse order."""
+        pasted = (None, None, None) if content is None else content.maps
+        return PseudoLabel(*(cutmix(own, box_B4, other) for own, other in zip(self.maps, pasted, strict=True)))
+
+    @property
+    def maps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The label, the confidence and what is ignored."""
+        return self.label_BHW, self.confidence_BHW, self.ignore_BHW
 
     def confident(self, threshold: float) -> Tensor:
         """Return where the label is learned: (B, H, W) bool."""
@@ -122,10 +126,26 @@ def recoloured(images_BTCHW: Tensor, draws: ViewDraws, normalize: Normalize) -> 
     return normalize(changed.view_as(pixels_BTCHW))
 
 
-def strong_view(unlabeled: Unlabeled, pseudo: PseudoLabel, draws: ViewDraws, normalize: Normalize) -> StrongView:
-    """Make one strong view: photometric changes of each frame, then CutMix of images and pseudo-label alike."""
+def strong_view(
+    unlabeled: Unlabeled,
+    pseudo: PseudoLabel,
+    draws: ViewDraws,
+    normalize: Normalize,
+    content: StrongView | None = None,
+) -> StrongView:
+    """Make one strong view: photometric changes of each frame, then CutMix of images and pseudo-label alike.
+
+    Args:
+        unlabeled: the crops.
+        pseudo: their labels.
+        draws: of this view.
+        normalize: the student's.
+        content: what CutMix pastes (UniMatch V1, SemiVL); None: the view itself in reverse order.
+    """
     images = recoloured(unlabeled.images_BTCHW, draws, normalize)
-    return StrongView(cutmix(images, draws.box_B4), pseudo.mixed(draws.box_B4))
+    pasted = None if content is None else content.images_BTCHW
+    mixed = pseudo.mixed(draws.box_B4, None if content is None else content.pseudo)
+    return StrongView(cutmix(images, draws.box_B4, pasted), mixed)
 
 
 def consistency_loss(logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:

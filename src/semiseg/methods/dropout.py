@@ -1,4 +1,4 @@
-"""Feature dropout by channels: complementary (UniMatch V2, section 3.3) and its published variants."""
+"""Feature dropout by channels: of UniMatch V2 (section 3.3) with its published variants, and of UniMatch V1."""
 
 from __future__ import annotations
 
@@ -54,3 +54,25 @@ def drop_levels(keep_BD: Tensor) -> LevelHook:
 def drop_features(keep_BF: Tensor) -> FeatureHook:
     """Return what multiplies the channels of the features before the classifier (UniMatch V2, table 12)."""
     return lambda features_BFHW: features_BFHW * keep_BF[:, :, None, None].to(features_BFHW.dtype)
+
+
+def with_dropped_copy(place: Place) -> LevelHook:
+    """Return what doubles the batch: first as it is, then a copy whose channels are dropped with probability 0.5.
+
+    What is kept is doubled. Each image and each level has draws of its own (UniMatch V1, section 3.2; there by
+    `Dropout2d`). They are draws of the global batch, so that they do not depend on how it is divided.
+
+    Args:
+        place: which samples of which step. The batch is one labeled image for each of them, then the unlabeled ones.
+    """
+
+    def double(levels: list[Tensor]) -> list[Tensor]:
+        return [torch.cat((level, level * keep(level, index))) for index, level in enumerate(levels)]
+
+    def keep(level_BDHW: Tensor, index: int) -> Tensor:
+        generator = torch_rng(place.seed, "feature perturbation", place.step, index)
+        keep_2BD = 2 * torch.randint(0, 2, (2, place.batch, level_BDHW.shape[1]), generator=generator)
+        chosen_BD = keep_2BD[:, place.positions_B].flatten(0, 1)
+        return chosen_BD[:, :, None, None].to(level_BDHW, non_blocking=True)
+
+    return double

@@ -9,11 +9,13 @@ from semiseg.methods.allspark import AllSpark
 from semiseg.methods.base import Method
 from semiseg.methods.fixmatch import FixMatch
 from semiseg.methods.supervised import Supervised
+from semiseg.methods.unimatch_v1 import UniMatchV1
 from semiseg.methods.unimatch_v2 import UniMatchV2
 
 METHODS: dict[str, type[Method[Any]]] = {
     "supervised": Supervised,
     "fixmatch": FixMatch,
+    "unimatch_v1": UniMatchV1,
     "unimatch_v2": UniMatchV2,
     "allspark": AllSpark,
 }
