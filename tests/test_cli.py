@@ -277,7 +277,7 @@ def test_a_class_made_at_run_time_is_explained_as_far_as_its_source_is_known() -
     assert field_docs(made) == {"speed": "How fast, 100 % at most."}
 
 
-# recipes, doctor
+# recipes
 
 
 def test_recipes_are_listed_with_their_first_line(capsys: Captured, tmp_path: Path) -> None:
@@ -327,14 +327,6 @@ def test_a_recipe_is_printed_as_it_is_written(capsys: Captured, tmp_path: Path) 
     assert main(["recipes", str(tmp_path / "again.yaml")]) == 0
     assert capsys.readouterr().out == text
     assert "did you mean 'camvid'" in refused(capsys, "recipes", "camvit")
-
-
-def test_the_doctor_prints_what_it_writes(capsys: Captured, tmp_path: Path) -> None:
-    assert main(["doctor", "--json", str(tmp_path / "d.json")]) == 0
-    facts = json.loads((tmp_path / "d.json").read_text())
-    shown = capsys.readouterr().out
-    assert len(shown.splitlines()) == len(facts)
-    assert facts["torch"] in shown
 
 
 # slurm, data

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
+from semiseg.errors import SemisegError
+
+_SIGNS = {"good": "ok", "note": "note", "bad": "BAD"}
 
 
 def demo_verb(words: list[str]) -> None:
@@ -75,10 +79,21 @@ def slurm_verb(words: list[str]) -> None:
 
 def doctor_verb(words: list[str]) -> None:
     """Say what this machine can do."""
-    from semiseg.machine import doctor
-
-    options = Parser("doctor", "Say what this machine can do.").parse_args(words)
-    facts = doctor()
-    for name, value in facts.items():
-        print(f"{name:12}  {value}")
-    write_json(options.json, facts)
+    try:
+        from semiseg.machine import doctor
+    except (ImportError, OSError, RuntimeError) as error:
+        raise SemisegError(
+            f"a library cannot be loaded ({error})",
+            remedy="install versions that belong together: pip install --force-reinstall torch torchvision timm",
+        ) from error
+    options = Parser("doctor", "Say what this machine can do, and what stands in the way.").parse_args(words)
+    checks = doctor()
+    for check in checks:
+        print(f"{_SIGNS[check.verdict]:4}  {check.name:14} {check.value}")
+        if check.advice:
+            print(f"{'':21}-> {check.advice}")
+    counts = {verdict: sum(check.verdict == verdict for check in checks) for verdict in _SIGNS}
+    print(f"\n{counts['good']} good, {counts['note']} to note, {counts['bad']} bad")
+    write_json(options.json, {"checks": [asdict(check) for check in checks], **counts})
+    if counts["bad"]:
+        raise SystemExit(1)

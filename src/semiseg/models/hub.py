@@ -24,7 +24,7 @@ def asking_the_hub(name: str) -> Iterator[None]:
         ModelError: whatever goes wrong but a TypeError, of wrong options, which passes.
     """
     offline = constants.HF_HUB_OFFLINE
-    silence = "HF_HUB_OFFLINE is set" if offline else _silence()
+    silence = hub_silence()
     constants.HF_HUB_OFFLINE = silence is not None
     try:
         yield
@@ -45,8 +45,10 @@ def asking_the_hub(name: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _silence() -> str | None:
-    """Return why the hub cannot be reached, or None if it answers anything."""
+def hub_silence() -> str | None:
+    """Return why the hub cannot be reached, or None if it answers anything; asks once, for some seconds at most."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
     try:
         get_session().head(constants.ENDPOINT, timeout=_SECONDS)
     except Exception as error:  # whatever the client's HTTP library raises

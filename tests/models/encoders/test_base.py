@@ -21,7 +21,7 @@ def test_whatever_goes_wrong_with_the_hub_is_an_error_with_two_ways_out(monkeypa
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    monkeypatch.setattr(hub, "_silence", lambda: None)
+    monkeypatch.setattr(hub, "hub_silence", lambda: None)
     with pytest.raises(ModelError, match=r"no route to host(.|\n)*--model\.weights FILE(.|\n)*random"):
         create_timm("vit_small_patch14_dinov2", pretrained=True)
     with pytest.raises(OSError, match="no route"):
