@@ -96,6 +96,7 @@ def run_two(program: str, **environment: str) -> list[subprocess.Popen[str]]:
         subprocess.Popen(
             [sys.executable, "-c", program],
             env={**world, "RANK": str(rank)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

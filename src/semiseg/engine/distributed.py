@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from semiseg.engine import loopback
 from semiseg.errors import ConfigError, RunError
 from semiseg.models import Segmenter
 
@@ -122,7 +123,8 @@ def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one; leave them at the end.
 
     Who fails leaves without farewell, so that the others notice at once; who hangs is given up after ten minutes, or
-    the seconds that the environment's `SEMISEG_TIMEOUT` names.
+    the seconds that the environment's `SEMISEG_TIMEOUT` names. Processes of one machine talk on its loopback interface
+    alone; see `semiseg.engine.loopback`.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`; with several processes, each takes the GPU of its local rank.
@@ -139,7 +141,8 @@ def join_processes(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if count > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=_timeout())
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=_timeout(), **loopback.meeting_place(rank, count, _timeout()))
     try:
         yield Processes(rank, count, chosen, neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", count)))
     except BaseException:
