@@ -31,9 +31,9 @@ def test_a_column_tells_what_a_setting_reached_and_took(make_run: Callable[..., 
     assert found["Reached at step"] == ("20", "10")
     assert found["Seeds"] == ("0", "0, 1")
     assert found["Steps"] == ("30", "10")
-    assert found["Seconds a step"] == ("0.5", "3 ± 1.41")
+    assert found["Seconds a step"] == ("0.5", "3")
     assert found["Training, without evaluations"] == ("15 s", "30 s")
-    assert found["Images a second"] == ("16", "16 ± 0")
+    assert found["Images a second"] == ("16", "16")
     assert found["Device"] == ("H200", "Some CPU")
     assert found["Labeled images"] == ("30", "30")
     assert found["Unlabeled images"] == ("not used (4,212)", "4,212")
@@ -59,7 +59,13 @@ def test_a_class_is_held_against_the_first_setting(make_run: Callable[..., Path]
     field, road, _ = classes(settings(make_run("a", scores=(0.4,)), make_run("b", "fixmatch", scores=(0.3,))))
     assert (field.name, road.name) == ("field", "road & path")
     assert [cell.text for cell in field.cells] == ["30.0", "20.0"]
-    assert [cell.difference for cell in field.cells] == ["", "-10.0"]
+    assert [(cell.difference, cell.style) for cell in field.cells] == [("", "level"), ("-10.0", "loss")]
+
+
+def test_what_rounds_to_nothing_is_neither_gain_nor_loss(make_run: Callable[..., Path]) -> None:
+    runs = (make_run("a", scores=(0.4,)), make_run("b", "fixmatch", scores=(0.4004,)))
+    level = classes(settings(*runs, make_run("c", "unimatch_v2", scores=(0.41,))))[0].cells
+    assert [(cell.difference, cell.style) for cell in level[1:]] == [("±0.0", "level"), ("+1.0", "gain")]
 
 
 def test_a_class_without_a_figure_has_no_difference(make_run: Callable[..., Path]) -> None:

@@ -12,7 +12,7 @@ from semiseg.engine.progress import duration
 from semiseg.reporting.likeness import evaluations
 from semiseg.reporting.record import RunRecord
 from semiseg.reporting.settings import Figures, Setting, differing
-from semiseg.reporting.wording import difference, plain, points
+from semiseg.reporting.wording import difference, is_level, plain, points
 
 _SETTINGS = (
     ("Method", "method"),
@@ -70,6 +70,11 @@ class ClassCell:
         """The difference in points, with its sign; empty where there is none to tell."""
         return "" if self.gain is None else difference(self.gain)
 
+    @property
+    def style(self) -> str:
+        """The class of the difference in the style sheet."""
+        return "level" if is_level(self.gain or 0.0) else "gain" if (self.gain or 0.0) > 0 else "loss"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedClass:
@@ -105,10 +110,10 @@ def facts(settings: Sequence[Setting], score: str, parameters: Mapping[str, int]
         rows(
             "What it took",
             ("Steps", lambda setting: _each(setting, lambda run: run.steps or None)),
-            ("Seconds a step", lambda setting: setting.figures(_seconds_per_step).text(plain)),
-            ("Training, without evaluations", lambda setting: _time(setting.figures(RunRecord.seconds))),
-            ("Images a second", lambda setting: setting.figures(_speed).text(plain)),
-            ("GPU memory, GB", lambda setting: setting.figures(_memory).text(plain)),
+            ("Seconds a step", lambda setting: _mean(setting.figures(_seconds_per_step), plain)),
+            ("Training, without evaluations", lambda setting: _mean(setting.figures(RunRecord.seconds), duration)),
+            ("Images a second", lambda setting: _mean(setting.figures(_speed), plain)),
+            ("GPU memory, GB", lambda setting: _mean(setting.figures(_memory), plain)),
             ("Device", lambda setting: _each(setting, _device)),
         ),
         rows(
@@ -225,8 +230,8 @@ def _memory(run: RunRecord) -> float | None:
     return max((point.value for point in run.metrics.get("train/gpu_gb", ())), default=None)
 
 
-def _time(figures: Figures) -> str:
-    return "-" if figures.mean is None else duration(figures.mean)
+def _mean(figures: Figures, show: Callable[[float], str]) -> str:
+    return "-" if figures.mean is None else show(figures.mean)
 
 
 def _device(run: RunRecord) -> str | None:

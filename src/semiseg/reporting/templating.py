@@ -28,6 +28,7 @@ def render(template: str, **values: Any) -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("semiseg.reporting"),
+        auto_reload=False,  # a training outlives updates of the package
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,

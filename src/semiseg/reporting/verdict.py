@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semiseg.reporting.settings import Figures, Setting
-from semiseg.reporting.wording import counted, points
-
-_LEVEL = 0.0005
-"""Half of the last digit that is shown: nearer than this, two scores are level."""
+from semiseg.reporting.wording import counted, is_level, points
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def _mean(setting: Setting) -> float:
 def _sentence(one: Setting, base: Setting, score: str) -> str:
     gain = _mean(one) - _mean(base)
     figures = f"{points(_mean(one))} against {points(_mean(base))}"
-    if abs(gain) < _LEVEL:
+    if is_level(gain):
         return f"{one.label} and {base.label} are level at {points(_mean(one))} {score}"
     place = "ahead of" if gain > 0 else "behind"
     return f"{one.label} is {points(abs(gain))} points of {score} {place} {base.label} ({figures})"

@@ -29,5 +29,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def difference(fraction: float) -> str:
-    """Write a difference of fractions in points, with its sign: 0.042 is `+4.2`."""
-    return f"{100 * fraction:+.1f}"
+    """Write a difference of fractions in points, with its sign: 0.042 is `+4.2`, and what rounds to nothing `±0.0`."""
+    return "±0.0" if is_level(fraction) else f"{100 * fraction:+.1f}"
+
+
+def is_level(fraction: float) -> bool:
+    """Whether a difference of fractions is less than half of the last digit that is shown."""
+    return abs(fraction) < 0.0005
