@@ -85,12 +85,19 @@ def _composed(name: str) -> dict[str, Any] | None:
         {"data": {"split": split}},
         _part("methods", method, name),
         _part("encoders", encoder, name),
-        *(_part("variants", variant, name) for variant in variants),
     ]
-    changes = datasets[dataset].get("with", {})
-    for part in (*chosen, *(changes[word] for word in (split, *words) if word in changes)):
+    changes = _changes(datasets[dataset])
+    chosen += [changes[word] for word in (split, method, encoder) if word in changes]
+    for variant in variants:
+        chosen += [_part("variants", variant, name), changes.get(variant, {})]
+    for part in chosen:
         settings = _merged(settings, part)
     return settings
+
+
+def _changes(dataset: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what a data set changes for each part that its keys name; a key may name several."""
+    return {word: change for words, change in dataset.get("with", {}).items() for word in words.split()}
 
 
 def _part(kind: str, word: str, name: str) -> Mapping[str, Any]:
