@@ -39,7 +39,8 @@ from semiseg.engine.evaluation import EvaluationConfig, Evaluator
 from semiseg.engine.inference import Inference
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_scale
-from semiseg.engine.training import Task, fit
+from semiseg.engine.task import Task
+from semiseg.engine.training import fit
 from semiseg.errors import DataError, SemisegError
 from semiseg.methods import (
     ConsistencyConfig,
@@ -271,7 +272,7 @@ def train(
     with (
         tempfile.TemporaryDirectory() as folder,
         watched_optimizer(watched.steps),
-        patch("semiseg.engine.training.make_teacher", keep_teacher),
+        patch("semiseg.engine.state.make_teacher", keep_teacher),
     ):
         task = Task(
             method=Watching(kind(own or kind.config_class(), shared, context), steps, watched),

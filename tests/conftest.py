@@ -151,17 +151,32 @@ def python() -> tuple[list[str], dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def train_by_two(python: tuple[list[str], dict[str, str]]) -> Callable[[list[str]], str]:
-    """Return `train(words)`: `semiseg train` in two processes of torchrun; what was printed."""
-    command, environment = python
+def free_port() -> Callable[[], str]:
+    """Return `free_port()`: a port of this machine that nobody listens on."""
 
-    def run(words: list[str]) -> str:
+    def find() -> str:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
+            return str(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def train_by_two(launch_two: Callable[..., str]) -> Callable[[list[str]], str]:
+    """Return `train(words)`: `semiseg train` in two processes of torchrun; what was printed."""
+    return lambda words: launch_two(["-m", "semiseg", "train"], words)
+
+
+@pytest.fixture(scope="session")
+def launch_two(python: tuple[list[str], dict[str, str]], free_port: Callable[[], str]) -> Callable[..., str]:
+    """Return `launch(program, words)`: a program in two processes of torchrun; what was printed."""
+    command, environment = python
+
+    def run(program: list[str], words: list[str]) -> str:
         launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
         done = subprocess.run(
-            [*command, *launcher, "--master-port", port, "-m", "semiseg", "train", *words],
+            [*command, *launcher, "--master-port", free_port(), *program, *words],
             env=environment,
             capture_output=True,
             text=True,

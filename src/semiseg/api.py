@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 
@@ -32,7 +32,8 @@ from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
 from semiseg.engine.schedule import build_optimizer, lr_scale
-from semiseg.engine.training import Task, TrainingResult, fit
+from semiseg.engine.task import Task
+from semiseg.engine.training import TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.methods import Context, Method, SharedSettings, find_method
 from semiseg.models import ModelCard, Segmenter, build_segmenter, describe_classes, find_model, load_model
@@ -82,20 +83,23 @@ def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
     return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
 
 
-def train(config: Config, *, resume: bool = False) -> TrainedRun:
+def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedRun:
     """Train as the configuration says; everything that can be checked is checked before anything is written.
 
     Args:
         config: the whole configuration, for example from `recipe_config`.
-        resume: continue the run of this name.
+        resume: continue the run of this name; `auto`: if there is one, else begin it.
 
     Raises:
         SemisegError: bad settings, data or weights, or a run directory that cannot be used.
+        RunStopped: a signal asked the run to stop; it can be resumed.
     """
     config = make_config(to_dict(config), where="the configuration")  # one made in Python is not checked yet
     run = RunDirectory(Path(config.run.folder) / run_name(config))
     published = published_curve(config.published) if config.published else None
     with join_processes(config.device) as processes, ExitStack() as held:
+        if resume == "auto":
+            resume = bool(processes.largest(int(processes.is_main and run.config.is_file())))
         division = divide(config, processes)
         unlabeled = division.unlabeled > 0
         data = open_data(config.data, kept=run.data if resume else None, unlabeled=unlabeled, peers=processes)
@@ -122,7 +126,8 @@ def _opened(
     """Hold the run's directory and begin or continue the run in it."""
     with hold_run(run, resume=resume, warn=warn):
         if resume:
-            continue_run(run, to_dict(config), FREE_ON_RESUME)
+            for line in continue_run(run, to_dict(config), FREE_ON_RESUME):
+                warn(f"changed with this resume: {line}")
         else:
             counts = {name: len(getattr(data.dataset, name)) for name in ("labeled", "unlabeled", "val")}
             begin_run(run, to_dict(config), counts)
@@ -254,15 +259,17 @@ def _task(
         bf16=inference.bf16,
         directory=run,
         processes=processes,
-        introduction=_introduction(config, run, dataset, division, inference.bf16, processes),
+        introduction=_introduction(config, run, stream, inference.bf16, processes),
         report=report,
     )
 
 
 def _introduction(
-    config: Config, run: RunDirectory, dataset: Dataset, division: Division, bf16: bool, processes: Processes
+    config: Config, run: RunDirectory, stream: TrainStream, bf16: bool, processes: Processes
 ) -> tuple[str, ...]:
     """Say what was found and what was decided, learning rates above all."""
+    dataset, division, per_epoch = stream.dataset, stream.division, stream.steps_per_epoch
+    every = config.evaluation.steps_between(per_epoch, config.schedule.steps)
     spec, batch, scale = dataset.spec, config.schedule.batch, lr_scale(config.optimizer, config.schedule.batch)
     lr = config.optimizer.lr * scale
     scaled = f", scaled by {scale:g} for a batch of {batch} instead of {config.optimizer.lr_batch}"
@@ -276,6 +283,8 @@ def _introduction(
         f"{'bf16' if bf16 else 'fp32'} on {device}",
         f"batch {batch} = {processes.count} processes x {division.accumulate} passes x {batch // division.chunks}"
         + (" (labeled images doubled, as published for labeled-only training)" if not division.unlabeled else ""),
+        f"length {stream.steps:,} steps = {stream.steps / per_epoch:.3g} epochs of {per_epoch:,}, evaluated every "
+        f"{min(every, stream.steps):,}",
         f"lr {lr:.3g} (encoder) {lr * config.optimizer.decoder_multiplier:.3g} (decoder)"
         + (scaled if scale != 1 else ""),
         f"run directory {run.path}",

@@ -63,6 +63,20 @@ class RunError(SemisegError):
     """A run directory or a checkpoint that cannot be used."""
 
 
+class RunStopped(RunError):
+    """A run that was asked to stop, and did, with all that it takes to go on.
+
+    Args:
+        what: who asked, and what there is.
+        remedy: how to go on.
+        exit_code: of the process.
+    """
+
+    def __init__(self, what: str, *, remedy: str, exit_code: int) -> None:
+        super().__init__(what, remedy=remedy)
+        self.exit_code = exit_code
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name most like `name`, or an empty string if none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

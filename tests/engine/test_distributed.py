@@ -207,7 +207,7 @@ with join_processes("cpu") as processes:
 
 def test_what_the_main_process_does_for_all_fails_for_all() -> None:
     said = [json.loads(member.communicate(timeout=60)[0]) for member in run_two(ONE_FOR_ALL)]
-    assert said == [["did it", "the disk is full"], ["the main process could not go on"]]
+    assert said == [["did it", "the disk is full"], ["process 0 could not go on"]]
 
 
 @pytest.mark.parametrize(("variables", "neighbours"), [({"LOCAL_WORLD_SIZE": "4"}, 4), ({}, 1)])

@@ -39,6 +39,9 @@ class Apart(Processes):
     def sum(self, tensor: Tensor) -> Tensor:
         return tensor
 
+    def largest(self, number: int) -> int:
+        return number
+
 
 INFERENCE = Inference(protocol="original", window=32, tile=1024, bf16=False)
 ALONE = Apart(0, 1, torch.device("cpu"))

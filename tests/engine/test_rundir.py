@@ -73,10 +73,12 @@ def test_a_file_in_the_place_of_the_directory_is_refused_untouched(tmp_path: Pat
 
 def test_a_run_continues_with_its_own_settings_and_with_free_ones_changed(begun: RunDirectory) -> None:
     before = contents(begun.path)
-    continue_run(begun, CONFIG, set())
-    continue_run(begun, changed("data.scale", (0.5, 2.0)), set())
-    continue_run(begun, changed("data.workers", 0), {"data.workers"})
+    assert continue_run(begun, CONFIG, set()) == []
+    assert continue_run(begun, changed("data.scale", (0.5, 2.0)), set()) == []
     assert contents(begun.path) == before
+    lines = continue_run(begun, changed("data.workers", 0), {"data.workers"})
+    assert lines == ["data.workers: 2 in the run, 0 now"]
+    assert continue_run(begun, changed("data.workers", 0), set()) == [], "the run knows its new settings"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from semiseg.cli.data import data_verb
 from semiseg.cli.models import compare_verb, convert_verb, evaluate_verb, predict_verb, report_verb
 from semiseg.cli.recipes import recipes_verb
 from semiseg.cli.training import demo_verb, doctor_verb, slurm_verb, train_verb
-from semiseg.errors import ConfigError, SemisegError, closest
+from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
 from semiseg.printable import printable
 
 _USAGE = f"""semiseg {__version__}: train segmentation models from few labels and many unlabeled images
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted; 141: who
-        read our output has stopped reading, as `head` does.
+        read our output has stopped reading, as `head` does; 143: a training was told to end, and can be resumed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _print_names_as_they_are()
@@ -61,6 +61,9 @@ def _run(words: list[str]) -> int:
         if words[0] not in VERBS:
             raise ConfigError(f"unknown verb {words[0]!r}{closest(words[0], VERBS)}", remedy="see `semiseg -h`")
         VERBS[words[0]](words[1:])
+    except RunStopped as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     except SemisegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

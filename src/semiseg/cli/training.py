@@ -37,8 +37,15 @@ def train_verb(words: list[str]) -> None:
     from semiseg.data.spec import SCORE_NAMES
 
     parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
-    parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume] [--json FILE] [--key value ...]"
-    parser.add_argument("--resume", action="store_true", help="continue the run of this name")
+    parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume [auto]] [--json FILE] [--key value ...]"
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        choices=["auto"],
+        const=True,
+        default=False,
+        help="continue the run of this name; auto: if there is one, else begin it",
+    )
     if "-h" in words or "--help" in words:
         print(parser.format_help(), settings_help(), sep="\n")
         return

@@ -19,8 +19,13 @@ from semiseg.errors import ConfigError, closest
 from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
-FREE_ON_RESUME = {"data.workers", "data.root", "device", "run.folder", "evaluation.batch", "data.splits", "published"}
-"""Keys that a resumed run may change, as they do not change its result."""
+FREE_ON_RESUME = {
+    *("data.workers", "data.root", "data.splits", "device", "published", "run.folder"),
+    *("evaluation.batch", "evaluation.tile"),
+    # What changes the result: the remedies of losses that are not finite, and of a batch that does not fit.
+    *("optimizer.lr", "optimizer.decoder_multiplier", "precision", "schedule.per_device"),
+}
+"""Keys that a resumed run may change; it says which it did."""
 
 
 @dataclass(frozen=True, kw_only=True)

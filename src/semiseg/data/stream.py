@@ -21,6 +21,7 @@ from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry
 from semiseg.data.lists import Sample
 from semiseg.data.reading import read_image
 from semiseg.data.spec import read_class_ids
+from semiseg.data.workers import leave_signals_to_the_trainer
 from semiseg.errors import SemisegError
 from semiseg.seeding import rng
 
@@ -242,6 +243,7 @@ def iterate(stream: TrainStream, *, start: int, workers: int, pin: bool) -> Iter
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals_to_the_trainer if workers else None,
     )
     for batch in loader:
         if isinstance(batch, SemisegError):

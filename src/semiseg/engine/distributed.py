@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from semiseg.engine import loopback
 from semiseg.errors import ConfigError, RunError
 from semiseg.models import Segmenter
+
+T = TypeVar("T")
 
 TIMEOUT_VARIABLE, _TIMEOUT = "SEMISEG_TIMEOUT", 600
 """The environment's word for the seconds that a process waits for the others before it gives them up, and its default:
@@ -71,24 +74,36 @@ class Processes:
         if self.count > 1:
             dist.barrier()
 
-    def by_main(self, work: Callable[[], object]) -> None:
-        """Let the main process do what one process does for all; the others wait, and hear of it if it fails.
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers of all processes; over the CPU, so that no GPU is waited for."""
+        if self.count == 1:
+            return number
+        tensor = torch.tensor(number)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def agreed(self, work: Callable[[], T]) -> T:
+        """Let each process do its part, in which it may not wait for others; if one fails, all fail.
 
         Raises:
-            Exception: in the main process what `work` raises.
-            RunError: in the others, if it raises anything.
+            Exception: what `work` raises here.
+            RunError: it raised something elsewhere.
         """
-        failure = None
-        if self.is_main:
-            try:
-                work()
-            except Exception as error:
-                failure = error
-        failed = self.sum(torch.tensor(float(failure is not None), device=self.device))
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        failed = self.largest(self.rank + 1 if failure else 0)
         if failure is not None:
             raise failure
         if failed:
-            raise RunError("the main process could not go on", remedy="see its message")
+            raise RunError(f"process {failed - 1} could not go on", remedy="see its message")
+        return result
+
+    def by_main(self, work: Callable[[], object]) -> None:
+        """Let the main process do what one process does for all; the others wait, and fail if it does."""
+        self.agreed(lambda: work() if self.is_main else None)
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
@@ -141,7 +156,8 @@ def join_processes(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if count > 1:
-        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        # Gloo beside NCCL, for numbers that need not wait for a GPU (`largest`).
+        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_timeout(), **loopback.meeting_place(rank, count, _timeout()))
     try:
         yield Processes(rank, count, chosen, neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", count)))

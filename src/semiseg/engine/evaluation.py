@@ -18,6 +18,7 @@ from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import Block, Inference
 from semiseg.engine.schedule import require_positive
 from semiseg.engine.tiles import ON_DEVICE
+from semiseg.errors import ConfigError
 from semiseg.models import Segmenter
 
 _AHEAD = 4
@@ -29,11 +30,14 @@ class EvaluationConfig:
     """How student and teacher are evaluated.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1, or both `every` and `every_steps`.
     """
 
-    every: int = 1
-    """Epochs between evaluations; the last step is always evaluated."""
+    every: int | None = None
+    """Epochs between evaluations; the last step is always evaluated. Default: 20 evaluations in a run whose length is
+    given in steps, else one after each epoch."""
+    every_steps: int | None = None
+    """The same in steps; give only one of the two."""
     protocol: Protocol | None = None
     """`original` (whole images) or `sliding` (windows of the crop's size). Default: the data set's."""
     tile: int | None = None
@@ -43,8 +47,26 @@ class EvaluationConfig:
     """Images of one size that are evaluated at once, fewer if they are large."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers below 1."""
-        require_positive(self, "evaluation", "every", "batch", *(["tile"] if self.tile is not None else []))
+        """Refuse numbers below 1, and two measures of one thing."""
+        require_positive(self, "evaluation", "every", "every_steps", "batch", "tile")
+        if self.every and self.every_steps:
+            raise ConfigError(
+                f"evaluations every {self.every} epochs and every {self.every_steps} steps",
+                where="evaluation.every and evaluation.every_steps",
+                expected="one of them",
+                remedy="give null for the other",
+            )
+
+    def steps_between(self, steps_per_epoch: int, steps: int | None) -> int:
+        """Return the steps between evaluations.
+
+        Args:
+            steps_per_epoch: of the run.
+            steps: its length where that is given in steps, else None.
+        """
+        if self.every_steps:
+            return self.every_steps
+        return max(1, steps // 20) if steps and not self.every else (self.every or 1) * steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -138,8 +160,18 @@ class Evaluator:
             processes: who takes part; no image is counted twice.
             tick: called with the number of images done.
         """
-        classes = self.spec.num_classes
-        device = processes.device
+        # What goes wrong in one process ends the evaluation in all: the others would wait for its part.
+        counts = processes.agreed(lambda: self._count(models, processes, tick))
+        return {
+            name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy(), self.spec.score)
+            for name, count in counts.items()
+        }
+
+    def _count(
+        self, models: Mapping[str, Segmenter], processes: Processes, tick: Callable[[int], None]
+    ) -> dict[str, Tensor]:
+        """Return this process's part of each model's confusion matrix."""
+        classes, device = self.spec.num_classes, processes.device
         counts = {name: torch.zeros(classes, classes, dtype=torch.int64, device=device) for name in models}
         done = 0
         for images_BTCHW, masks_BHW in self._batches(self.samples[processes.rank :: processes.count]):
@@ -150,10 +182,7 @@ class Evaluator:
                     counts[name] += found.to(device)
             done += len(images_BTCHW)
             tick(done)
-        return {
-            name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy(), self.spec.score)
-            for name, count in counts.items()
-        }
+        return counts
 
     def blocks(self, model: Segmenter, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
         """Score uint8 images of one size, piece by piece, on the model's device."""

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from semiseg.engine.distributed import Processes
 
+SKIPPED = "skipped"
+"""The name of the number of steps that did not count."""
+
 
 class Meter:
     """Adds up scalars over the steps since it was last read, without waiting for the device."""
@@ -18,21 +21,35 @@ class Meter:
         self.steps = 0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, logs: Mapping[str, Tensor]) -> None:
-        """Add the values of one step."""
+    def add(self, logs: Mapping[str, Tensor], bad: Tensor | None = None) -> None:
+        """Add the values of one step.
+
+        Args:
+            logs: shares of this process.
+            bad: whether the step was skipped in all processes: then its values, which would spoil every mean, do not
+                count; bool, on the device.
+        """
         self.steps += 1
+        if bad is not None:
+            logs = {name: torch.where(bad, 0.0, value) for name, value in logs.items()} | {SKIPPED: bad}
         for name, value in logs.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def read(self, processes: Processes) -> dict[str, float]:
-        """Return the means over the steps, of shares summed over the processes, and start again."""
+        """Return the means over the steps, of shares summed over the processes, and start again.
+
+        Where steps were skipped, their number is among them, and alone if all were.
+        """
         if not self.sums:
             return {}
-        summed = processes.sum(torch.stack(list(self.sums.values()))) / self.steps
-        means = dict(zip(self.sums, summed.tolist(), strict=True))
+        summed = processes.sum(torch.stack(list(self.sums.values())))
+        sums = dict(zip(self.sums, summed.tolist(), strict=True))
+        skipped = round(sums.pop(SKIPPED, 0.0) / processes.count)
+        counted = self.steps - skipped
         self.steps, self.sums = 0, {}
-        return means
+        means = {name: value / counted for name, value in sums.items()} if counted else {}
+        return means | ({SKIPPED: float(skipped)} if skipped else {})
 
     def tensors(self, processes: Processes) -> dict[str, Tensor]:
         """Return the sums of all processes by name, for a checkpoint."""

@@ -72,6 +72,11 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def verdicts(self) -> Path:
+        """What the evaluations found, for `--resume`."""
+        return self.checkpoints / "evaluations.json"
+
+    @property
     def model(self) -> Path:
         """The best teacher, ready to use."""
         return self.path / "model"
@@ -130,13 +135,16 @@ def _refuse_bytes(path: Path) -> None:
         ) from error
 
 
-def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]) -> None:
-    """Check that a run can be continued with a configuration.
+def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]) -> list[str]:
+    """Check that a run can be continued with a configuration, and write down what is new in it.
 
     Args:
         directory: the run.
         config: the configuration now.
-        free: dotted keys that may differ, as they do not change the result.
+        free: dotted keys that may differ.
+
+    Returns:
+        A line for each key that differs.
 
     Raises:
         RunError: there is no run here, or other keys differ; nothing is touched.
@@ -144,14 +152,18 @@ def continue_run(directory: RunDirectory, config: dict[str, Any], free: set[str]
     refuse_place(directory, resume=True)
     before = flatten(read_yaml(directory.config, RunError, typed=True))
     now = flatten(config)
-    differing = [key for key in sorted(before | now) if key not in free and before.get(key) != now.get(key)]
-    if differing:
-        lines = [f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now" for key in differing]
+    differing = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    lines = [f"{key}: {before.get(key)!r} in the run, {now.get(key)!r} now" for key in differing]
+    fixed = [line for key, line in zip(differing, lines, strict=True) if key not in free]
+    if fixed:
         raise RunError(
-            "the configuration differs from that of the run:\n    " + "\n    ".join(lines),
+            "the configuration differs from that of the run:\n    " + "\n    ".join(fixed),
             where=directory.config,
             remedy="resume with the run's own settings, or start a new run with --run.name NAME",
         )
+    if lines:
+        write_text(directory.config, yaml.safe_dump(config, sort_keys=False))
+    return lines
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

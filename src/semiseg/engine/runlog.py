@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,9 @@ _HEADER = ("step", "epoch", "name", "value")
 class RunLog:
     """The voice of one run; a context manager. Only the main process speaks and writes."""
 
-    def __init__(self, directory: RunDirectory, *, active: bool, resumed_step: int | None = None) -> None:
+    def __init__(
+        self, directory: RunDirectory, *, active: bool, resumed_step: int | None = None, evaluated: bool = True
+    ) -> None:
         """Open the files.
 
         Args:
@@ -34,6 +36,7 @@ class RunLog:
             active: whether this process speaks.
             resumed_step: for a resumed run, the steps done; later rows of `metrics.csv` are removed, as they will be
                 written again.
+            evaluated: whether an evaluation after that step has been done, too.
         """
         self.active = active
         self._console = Console(file=sys.stderr, highlight=False, quiet=not active)
@@ -43,7 +46,7 @@ class RunLog:
         self._tensorboard = directory.tensorboard
         self._text = directory.log.open("a", encoding="utf-8")
         if resumed_step is not None:
-            rewind(directory.metrics, resumed_step)
+            rewind(directory.metrics, resumed_step, evaluated=evaluated)
         self._table = directory.metrics.open("a", encoding="utf-8", newline="")
         self._rows = csv.writer(self._table)
         if self._table.tell() == 0:
@@ -127,8 +130,8 @@ class RunLog:
             self._status_shown = False
 
 
-def rewind(metrics: Path, step: int) -> None:
-    """Drop the rows after `step` steps, in one step for whoever reads the file."""
+def rewind(metrics: Path, step: int, *, evaluated: bool = True) -> None:
+    """Drop the rows after `step` steps, and of an evaluation there that will come again, in one step for readers."""
     if not metrics.exists():
         return
     with metrics.open(encoding="utf-8", newline="") as file:
@@ -136,4 +139,8 @@ def rewind(metrics: Path, step: int) -> None:
     with whole_file(metrics) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(_HEADER)
-        writer.writerows(row for row in rows if len(row) == len(_HEADER) and int(row[0]) <= step)
+        writer.writerows(row for row in rows if len(row) == len(_HEADER) and _stays(row, step, evaluated))
+
+
+def _stays(row: Sequence[str], step: int, evaluated: bool) -> bool:
+    return int(row[0]) < step or (int(row[0]) == step and (evaluated or row[2].startswith("train/")))

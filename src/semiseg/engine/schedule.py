@@ -56,7 +56,8 @@ class ScheduleConfig:
     ema_decay: float = 0.996
     """Limit of the teacher's decay (published)."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints. Default: after each epoch."""
+    """Steps between checkpoints; there is one before each evaluation. Default: an epoch, where `evaluation.every`
+    counts epochs."""
     log_every: int = 10
     """Steps between lines in the log."""
 

@@ -2,86 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semiseg.data import Batch, PixelCounts, TrainStream, iterate
+from semiseg.data import Batch, PixelCounts, iterate
 from semiseg.data.spec import SCORE_NAMES, Score
-from semiseg.engine.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    optimizer_tensors,
-    require_shapes,
-    restore_optimizer,
-    save_checkpoint,
-)
 from semiseg.engine.distributed import Processes
-from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator
-from semiseg.engine.gallery import draw_samples
-from semiseg.engine.meter import Meter
-from semiseg.engine.pictures import save_picture
+from semiseg.engine.guard import PATIENCE, Guard
+from semiseg.engine.judging import evaluate_run, keep_any_model, write_report
+from semiseg.engine.meter import SKIPPED
 from semiseg.engine.precision import autocast, full_fp32
-from semiseg.engine.progress import Progress, against_published
-from semiseg.engine.rundir import RunDirectory
+from semiseg.engine.progress import Progress
 from semiseg.engine.runlog import RunLog
-from semiseg.engine.schedule import ScheduleConfig, lr_factor, set_lr
-from semiseg.errors import RunError
-from semiseg.methods import Method, ema_decay, make_teacher, update_teacher
-from semiseg.models import ModelCard, Segmenter, save_model
-from semiseg.published import PublishedCurve
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """All that a training needs.
-
-    Attributes:
-        method: what happens in one step.
-        student: the model that learns, on the device.
-        stream: the batches of the run.
-        evaluator: the val samples and how to evaluate.
-        card: facts of the model, written with it.
-        optimizer: over the student's parameters, at the full rates.
-        schedule: lengths.
-        evaluation: when to evaluate.
-        workers: loader processes.
-        bf16: whether models run in bf16.
-        directory: the run.
-        processes: this process among the others.
-        published: the published run whose figures are shown beside ours, or None.
-        introduction: lines to say first.
-        report: called by the main process with the run directory after each evaluation and at the end.
-    """
-
-    method: Method[Any]
-    student: Segmenter
-    stream: TrainStream
-    evaluator: Evaluator
-    card: ModelCard
-    optimizer: torch.optim.Optimizer
-    schedule: ScheduleConfig
-    evaluation: EvaluationConfig
-    workers: int
-    bf16: bool
-    directory: RunDirectory
-    processes: Processes
-    published: PublishedCurve | None = None
-    introduction: tuple[str, ...] = ()
-    report: Callable[[Path], object] = lambda run: None
+from semiseg.engine.schedule import lr_factor, set_lr
+from semiseg.engine.state import RunState, first_state, restore_state, save_state
+from semiseg.engine.stopping import StopRequest, stopped
+from semiseg.engine.task import Task
+from semiseg.errors import RunError, RunStopped
+from semiseg.methods import ema_decay, update_teacher
+from semiseg.models import Segmenter
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a training ended: `best` is the best `score` (0 to 1) of the labeling model, None without val images."""
+    """How a training ended: `best` is the best `score` (0 to 1) of the labeling model, None without an evaluation."""
 
     best: float | None
     best_step: int
@@ -90,80 +40,101 @@ class TrainingResult:
     score: Score = "miou"
 
 
-@dataclass
-class _State:
-    """What changes during a run, and all that a checkpoint holds."""
-
-    student: Segmenter
-    teacher: Segmenter
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    best: float | None = None
-    best_step: int = 0
-    meter: Meter = field(default_factory=Meter)
-
-
 def fit(task: Task, *, resume: bool) -> TrainingResult:
-    """Train to the end of the schedule, evaluating and saving on the way.
+    """Train to the end of the schedule, saving and evaluating on the way.
 
     Args:
         task: what to train.
         resume: continue from the newest whole checkpoint of the run directory.
 
     Raises:
-        RunError: nothing to resume from, or the loss is no longer finite.
+        RunError: nothing to resume from, or losses that are not finite any more.
+        RunStopped: SIGTERM, SIGUSR1 or Ctrl-C; there is a checkpoint of the last step done.
     """
     began = time.monotonic()
     notes = list(task.introduction)
-    state = _begin(task)
+    state = first_state(task)
     if resume:
-        _restore(task, state, notes.append)
+        restore_state(task, state, notes.append)
     wrapped = _wrap(state.student, task.processes)
+    guard = Guard(state.student, state.optimizer, task.method, task.processes)
     steps, per_epoch = task.stream.steps, task.stream.steps_per_epoch
-    batches = iterate(task.stream, start=state.step, workers=task.workers, pin=task.processes.device.type == "cuda")
     images = task.stream.division.labeled + task.stream.division.unlabeled
     score = SCORE_NAMES[task.evaluator.spec.score]
     progress = Progress(steps=steps, per_epoch=per_epoch, images=images, done=state.step, score=score)
 
-    with RunLog(task.directory, active=task.processes.is_main, resumed_step=state.step if resume else None) as log:
+    with (
+        StopRequest() as stop,
+        RunLog(
+            task.directory,
+            active=task.processes.is_main,
+            resumed_step=state.step if resume else None,
+            evaluated=not _evaluation_is_due(task, state),
+        ) as log,
+    ):
         for note in notes:
             log.say(note)
         if task.published:
             log.published(task.published, task.evaluator.spec.score, per_epoch)
+        if _evaluation_is_due(task, state):
+            evaluate_run(task, state, log, progress, stop)
+            _leave_if_asked(task, state, stop)
+        batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task))
         while state.step < steps:
             set_lr(state.optimizer, lr_factor(state.step, steps))
+            chunks = _next_chunks(task, batches)
+            guard.remember()
             labeler = state.student if task.method.student_labels else state.teacher
-            state.meter.add(_backward(task, wrapped, labeler, _next_chunks(task, batches)))
-            state.optimizer.step()
-            state.optimizer.zero_grad(set_to_none=True)
+            logs = _backward(task, wrapped, labeler, chunks)
+            bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
+            guard.step(bad)
             if task.method.ema_teacher:
                 update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
+            state.meter.add(logs, bad)
             state.step += 1
 
-            last = state.step == steps
-            if last or state.step % task.schedule.log_every == 0:
-                _log_training(task, state, log, progress)
-            if last or state.step % (per_epoch * task.evaluation.every) == 0:
+            asked = task.processes.largest(stop.number)  # a signal may have reached one process only
+            if state.step == steps or state.step % task.schedule.log_every == 0:
+                _log_training(task, state, guard, log, progress)
+            if asked or state.step % task.saves_every == 0 or _evaluation_is_due(task, state):
+                _save(task, state, guard)
+            if asked:
+                raise _stopped(task, state, asked)
+            if _evaluation_is_due(task, state):
                 with progress.paused():
-                    _evaluate(task, state, log, progress)
-                    _report(task, log)
-            if last or state.step % (task.schedule.checkpoint_every or per_epoch) == 0:
-                _save(task, state)
-        _report(task, log)
-    seconds = time.monotonic() - began
-    return TrainingResult(state.best, state.best_step, state.step, seconds, task.evaluator.spec.score)
+                    evaluate_run(task, state, log, progress, stop)
+                _leave_if_asked(task, state, stop)
+        keep_any_model(task, state)
+        write_report(task, log)
+    verdicts, seconds = state.verdicts, time.monotonic() - began
+    return TrainingResult(verdicts.best, verdicts.best_step, state.step, seconds, task.evaluator.spec.score)
 
 
-def _begin(task: Task) -> _State:
-    teacher = make_teacher(task.student) if task.method.ema_teacher else task.student
-    task.student.train()
-    return _State(task.student, teacher, task.optimizer)
+def _pins(task: Task) -> bool:
+    return task.processes.device.type == "cuda"
 
 
 def _wrap(student: Segmenter, processes: Processes) -> nn.Module:
     if processes.count == 1:
         return student
     return DistributedDataParallel(student, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _evaluation_is_due(task: Task, state: RunState) -> bool:
+    """Whether the step just done is one to evaluate after, and that has not been done."""
+    at = state.step == task.stream.steps or state.step % task.evaluates_every == 0
+    return bool(state.step) and at and state.step not in state.verdicts.found
+
+
+def _leave_if_asked(task: Task, state: RunState, stop: StopRequest) -> None:
+    """Stop after an evaluation during which a signal came; the checkpoint was written before it."""
+    asked = task.processes.largest(stop.number)
+    if asked:
+        raise _stopped(task, state, asked)
+
+
+def _stopped(task: Task, state: RunState, number: int) -> RunStopped:
+    return stopped(number, f"{state.step} of {task.stream.steps} steps are done and saved in {task.directory.path}")
 
 
 def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
@@ -189,109 +160,28 @@ def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequen
     return logs
 
 
-def _log_training(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
+def _log_training(task: Task, state: RunState, guard: Guard, log: RunLog, progress: Progress) -> None:
+    in_a_row = int(guard.in_a_row.item())
+    if in_a_row >= PATIENCE:
+        raise _not_finite(task, state, guard, in_a_row)
     values = state.meter.read(task.processes)
-    _refuse_not_finite(task, state, values["loss"])
+    if SKIPPED in values:
+        log.say(f"{values[SKIPPED]:.0f} steps up to step {state.step} skipped: loss or gradient not finite")
     values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}
     log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
-    log.status(progress.line(state.step, values, state.best))
+    if "loss" in values:
+        log.status(progress.line(state.step, values, state.verdicts.best))
 
 
-def _refuse_not_finite(task: Task, state: _State, loss: float) -> None:
-    if not math.isfinite(loss):
-        raise RunError(
-            f"the loss is {loss} at step {state.step}",
-            where=task.directory.path,
-            remedy="lower --optimizer.lr, or try --precision fp32; checkpoints up to now are kept",
-        )
+def _not_finite(task: Task, state: RunState, guard: Guard, in_a_row: int) -> RunError:
+    return RunError(
+        f"the loss or its gradient was not finite in {in_a_row} steps in a row, up to step {state.step}",
+        where=f"{task.directory.path}; samples of the last step: {', '.join(guard.samples)}",
+        remedy="continue from the last checkpoint with --resume and a lower --optimizer.lr, or --precision fp32",
+    )
 
 
-def _evaluate(task: Task, state: _State, log: RunLog, progress: Progress) -> None:
-    """Evaluate student and teacher, keep the better labeling model, draw pictures."""
-    if not task.evaluator.samples:
-        _keep_model(task, state, {})
-        return
-    models = {"student": state.student}
-    if state.teacher is not state.student:
-        models["teacher"] = state.teacher
-    state.student.eval()
-    found = task.evaluator.evaluate(models, task.processes)
-    judged = "teacher" if "teacher" in found else "student"
-    log.numbers(state.step, progress.epoch(state.step), _numbers(found))
-    if state.best is None and found[judged].absence:
-        log.say(found[judged].absence)
-    if state.best is None or found[judged].judged_by >= state.best:
-        state.best, state.best_step = found[judged].judged_by, state.step
-        _keep_model(task, state, found[judged].scores)
-    if task.processes.is_main:
-        unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
-        sheet = draw_samples(models[judged], task.evaluator, unlabeled, task.method.shared.consistency.threshold)
-        save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
-    figures = {name: result.judged_by for name, result in found.items()}
-    log.say(progress.verdict(state.step, figures, state.best))
-    if task.published:
-        log.say(against_published(task.published, progress.epoch(state.step), figures))
-    state.student.train()
-
-
-def _report(task: Task, log: RunLog) -> None:
-    """Let the main process report; whatever goes wrong there is said, and costs nobody a training."""
-    if not task.processes.is_main:
-        return
-    try:
-        task.report(task.directory.path)
-    except Exception as error:
-        log.say(f"no report, training goes on ({type(error).__name__}: {' '.join(str(error).split())})")
-
-
-def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:
-    numbers = {f"{name}/{score}": value for name, result in found.items() for score, value in result.scores.items()}
-    for name, result in found.items():
-        numbers |= {f"{name}/iou/{label}": float(iou) for label, iou in zip(result.classes, result.iou_K, strict=True)}
-    return numbers
-
-
-def _keep_model(task: Task, state: _State, metrics: dict[str, float]) -> None:
-    """Write the labeling model as the run's model."""
-    if task.processes.is_main:
-        metrics = {**metrics, "step": float(state.step)}
-        save_model(task.directory.model, state.teacher, replace(task.card, metrics=metrics))
-
-
-def _save(task: Task, state: _State) -> None:
-    sums = state.meter.tensors(task.processes)
-    if "loss" in sums:  # also between two log lines no checkpoint may replace a good one by a broken one
-        _refuse_not_finite(task, state, sums["loss"].item())
-    if not task.processes.is_main:
-        return
-    parts: dict[str, dict[str, Tensor]] = {
-        "student": state.student.state_dict(),
-        "optimizer": optimizer_tensors(state.optimizer),
-        "meter": sums,
-        "method": task.method.state(),
-    }
-    if state.teacher is not state.student:
-        parts["teacher"] = state.teacher.state_dict()
-    tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
-    facts: dict[str, Any] = {"best": state.best, "best_step": state.best_step, "meter_steps": state.meter.steps}
-    save_checkpoint(task.directory.checkpoints, Checkpoint(state.step, tensors, facts))
-
-
-def _restore(task: Task, state: _State, say: Callable[[str], None]) -> None:
-    checkpoint = load_checkpoint(task.directory.checkpoints, say)
-    if checkpoint is None:
-        say("no checkpoint yet: starting from the first step")
-        return
-    models = {"student": state.student}
-    if state.teacher is not state.student:
-        models["teacher"] = state.teacher
-    wanted = {name: model.state_dict() for name, model in models.items()}
-    require_shapes(checkpoint, wanted, task.directory.checkpoints)
-    for name, model in models.items():
-        model.load_state_dict(checkpoint.part(name))
-    restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
-    task.method.restore(checkpoint.part("method"))
-    facts = checkpoint.state
-    state.step, state.best, state.best_step = checkpoint.step, facts["best"], facts["best_step"]
-    state.meter.restore(facts["meter_steps"], checkpoint.part("meter"), task.processes)
-    say(f"resumed after step {state.step}")
+def _save(task: Task, state: RunState, guard: Guard) -> None:
+    """Save, unless the last step was skipped: weights that no longer learn may not replace a good checkpoint."""
+    if not guard.in_a_row.item():
+        save_state(task, state)

@@ -1,0 +1,115 @@
+"""An evaluation in the middle of a run: nothing that goes wrong in it costs anybody the training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from semiseg.engine.evaluation import Evaluation
+from semiseg.engine.gallery import draw_samples
+from semiseg.engine.pictures import save_picture
+from semiseg.engine.progress import Progress, against_published
+from semiseg.engine.runlog import RunLog
+from semiseg.engine.state import RunState
+from semiseg.engine.stopping import StopRequest
+from semiseg.engine.task import Task
+from semiseg.models import Segmenter, save_model
+
+
+def evaluate_run(task: Task, state: RunState, log: RunLog, progress: Progress, stop: StopRequest) -> None:
+    """Evaluate student and teacher, keep the better labeling model, draw pictures, report.
+
+    A checkpoint has been written before. What fails (memory, a file that became unreadable, a picture) is said, and the
+    training goes on without it.
+    """
+    if not task.evaluator.samples:
+        _keep_model(task, state, {})
+    elif state.verdicts.may_begin(state.step):
+        _judge(task, state, log, progress, stop)
+    else:
+        log.say(
+            f"the evaluation after step {state.step} ended the process before and is left out; "
+            "less memory: --evaluation.batch 1"
+        )
+    write_report(task, log)
+
+
+def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: StopRequest) -> None:
+    main = task.processes.is_main
+    models = {"student": state.student} | ({} if state.teacher is state.student else {"teacher": state.teacher})
+    state.verdicts.begin(state.step, write=main)
+    state.student.eval()
+    try:
+        found = task.evaluator.evaluate(models, task.processes, tick=lambda _: stop.refuse_more())
+        _keep_verdict(task, state, log, progress, found)
+    except Exception as error:
+        if task.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
+        remedy = "" if stop.number else "; less memory: --evaluation.batch 1"
+        log.say(f"no evaluation after step {state.step}, training goes on ({_in_one_line(error)}){remedy}")
+    else:
+        judged = "teacher" if "teacher" in models else "student"
+        _attempt(task, log, "pictures", lambda: _draw(task, state, models[judged]))
+    finally:
+        state.student.train()
+
+
+def _keep_verdict(task: Task, state: RunState, log: RunLog, progress: Progress, found: dict[str, Evaluation]) -> None:
+    judged = found["teacher"] if "teacher" in found else found["student"]
+    log.numbers(state.step, progress.epoch(state.step), _numbers(found))
+    if not state.verdicts.found and judged.absence:
+        log.say(judged.absence)
+    if state.verdicts.best is None or judged.judged_by >= state.verdicts.best:
+        _keep_model(task, state, judged.scores)
+    state.verdicts.end(state.step, judged.judged_by, write=task.processes.is_main)
+    figures = {name: result.judged_by for name, result in found.items()}
+    log.say(progress.verdict(state.step, figures, max(state.verdicts.found.values())))
+    if task.published:
+        log.say(against_published(task.published, progress.epoch(state.step), figures))
+
+
+def _numbers(found: dict[str, Evaluation]) -> dict[str, float]:
+    numbers = {f"{name}/{score}": value for name, result in found.items() for score, value in result.scores.items()}
+    for name, result in found.items():
+        numbers |= {f"{name}/iou/{label}": float(iou) for label, iou in zip(result.classes, result.iou_K, strict=True)}
+    return numbers
+
+
+def _keep_model(task: Task, state: RunState, metrics: dict[str, float]) -> None:
+    """Write the labeling model as the run's model."""
+    if task.processes.is_main:
+        metrics = {**metrics, "step": float(state.step)}
+        save_model(task.directory.model, state.teacher, replace(task.card, metrics=metrics))
+
+
+def _draw(task: Task, state: RunState, model: Segmenter) -> None:
+    unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
+    sheet = draw_samples(model, task.evaluator, unlabeled, task.method.shared.consistency.threshold)
+    save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
+
+
+def keep_any_model(task: Task, state: RunState) -> None:
+    """See to it that a finished run has a model, also if no evaluation ever ended."""
+    if not state.verdicts.found:
+        _keep_model(task, state, {})
+
+
+def write_report(task: Task, log: RunLog) -> None:
+    """Let the main process report."""
+    _attempt(task, log, "report", lambda: task.report(task.directory.path))
+
+
+def _attempt(task: Task, log: RunLog, what: str, work: Callable[[], object]) -> None:
+    """Let the main process do what is worth having but not worth a training; what goes wrong is said."""
+    if not task.processes.is_main:
+        return
+    try:
+        work()
+    except Exception as error:
+        log.say(f"no {what}, training goes on ({_in_one_line(error)})")
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

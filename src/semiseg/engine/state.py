@@ -1,0 +1,86 @@
+"""What changes during a run, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from semiseg.engine.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    require_shapes,
+    restore_optimizer,
+    save_checkpoint,
+)
+from semiseg.engine.meter import Meter
+from semiseg.engine.task import Task
+from semiseg.engine.verdicts import Verdicts
+from semiseg.methods import make_teacher
+from semiseg.models import Segmenter
+
+
+@dataclass
+class RunState:
+    """What changes during a run: a checkpoint holds all of it, but the verdicts, which have a file of their own."""
+
+    student: Segmenter
+    teacher: Segmenter
+    optimizer: torch.optim.Optimizer
+    verdicts: Verdicts
+    step: int = 0
+    meter: Meter = field(default_factory=Meter)
+
+
+def first_state(task: Task) -> RunState:
+    """Return the state before the first step; without an average the student is its own teacher."""
+    teacher = make_teacher(task.student) if task.method.ema_teacher else task.student
+    task.student.train()
+    return RunState(task.student, teacher, task.optimizer, Verdicts(task.directory.verdicts))
+
+
+def save_state(task: Task, state: RunState) -> None:
+    """Write a checkpoint; the main process does, the others give their part of what was logged.
+
+    Raises:
+        FileError: it cannot be written; earlier checkpoints stay.
+    """
+    sums = state.meter.tensors(task.processes)
+    parts: dict[str, dict[str, Tensor]] = {
+        "student": state.student.state_dict(),
+        "optimizer": optimizer_tensors(state.optimizer),
+        "meter": sums,
+        "method": task.method.state(),
+    }
+    if state.teacher is not state.student:
+        parts["teacher"] = state.teacher.state_dict()
+    tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    checkpoint = Checkpoint(state.step, tensors, {"meter_steps": state.meter.steps})
+    task.processes.by_main(lambda: save_checkpoint(task.directory.checkpoints, checkpoint))
+
+
+def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> None:
+    """Continue from the newest whole checkpoint, or from the first step if there is none yet.
+
+    Raises:
+        RunError: there are checkpoints, but all are damaged, or the newest is of another network.
+    """
+    checkpoint = load_checkpoint(task.directory.checkpoints, say)
+    if checkpoint is None:
+        say("no checkpoint yet: starting from the first step")
+        return
+    models = {"student": state.student} | ({} if state.teacher is state.student else {"teacher": state.teacher})
+    wanted = {name: model.state_dict() for name, model in models.items()}
+    require_shapes(checkpoint, wanted, task.directory.checkpoints)
+    for name, model in models.items():
+        model.load_state_dict(checkpoint.part(name))
+    restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
+    task.method.restore(checkpoint.part("method"))
+    state.step = checkpoint.step
+    state.meter.restore(checkpoint.state["meter_steps"], checkpoint.part("meter"), task.processes)
+    state.verdicts = Verdicts.read(task.directory.verdicts, state.step, say)
+    say(f"resumed after step {state.step}")
+    task.processes.wait()  # nobody writes while another still reads

@@ -1,0 +1,69 @@
+"""What a training is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semiseg.data import TrainStream
+from semiseg.engine.distributed import Processes
+from semiseg.engine.evaluation import EvaluationConfig, Evaluator
+from semiseg.engine.rundir import RunDirectory
+from semiseg.engine.schedule import ScheduleConfig
+from semiseg.methods import Method
+from semiseg.models import ModelCard, Segmenter
+from semiseg.published import PublishedCurve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a training needs.
+
+    Attributes:
+        method: what happens in one step.
+        student: the model that learns, on the device.
+        stream: the batches of the run.
+        evaluator: the val samples and how to evaluate.
+        card: facts of the model, written with it.
+        optimizer: over the student's parameters, at the full rates.
+        schedule: lengths.
+        evaluation: when to evaluate.
+        workers: loader processes.
+        bf16: whether models run in bf16.
+        directory: the run.
+        processes: this process among the others.
+        published: the published run whose figures are shown beside ours, or None.
+        introduction: lines to say first.
+        report: called by the main process with the run directory after each evaluation and at the end.
+    """
+
+    method: Method[Any]
+    student: Segmenter
+    stream: TrainStream
+    evaluator: Evaluator
+    card: ModelCard
+    optimizer: torch.optim.Optimizer
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    workers: int
+    bf16: bool
+    directory: RunDirectory
+    processes: Processes
+    published: PublishedCurve | None = None
+    introduction: tuple[str, ...] = ()
+    report: Callable[[Path], object] = lambda run: None
+
+    @property
+    def evaluates_every(self) -> int:
+        """Steps between evaluations."""
+        return self.evaluation.steps_between(self.stream.steps_per_epoch, self.schedule.steps)
+
+    @property
+    def saves_every(self) -> int:
+        """Steps between checkpoints."""
+        default = self.stream.steps_per_epoch if self.evaluation.every else self.evaluates_every
+        return self.schedule.checkpoint_every or default
