@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from semiseg.api import TrainedRun
-from semiseg.engine import training
+from semiseg.engine import judging, state, training
 from semiseg.errors import RunError
 
 TrainTiny = Callable[..., TrainedRun]
@@ -102,17 +102,28 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(
     assert (resumed.result.best, resumed.result.best_step) == (undisturbed.result.best, undisturbed.result.best_step)
     log = (resumed.path / "train.log").read_text()
     assert "no checkpoint yet: starting from the first step" in log
-    assert "resumed after step 4" in log
+    assert "resumed after step 6" in log
 
 
 class Died(BaseException):
     """The process, at a moment of the test's choosing."""
 
 
+MOMENTS = {
+    "write_report": judging,
+    "save_state": training,
+    "save_checkpoint": state,
+    "draw_samples": judging,
+    "save_model": judging,
+}
+"""What may be the last that a process does, and which module asks for it."""
+
+
 @contextmanager
 def dying(monkeypatch: pytest.MonkeyPatch, moment: str, nth: int) -> Iterator[None]:
-    """Let the training die when it calls a function of its module for the nth time."""
-    original, calls = getattr(training, moment), []
+    """Let the training die when it calls a function for the nth time."""
+    module, calls = MOMENTS[moment], list[int]()
+    original = getattr(module, moment)
 
     def die(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -121,13 +132,14 @@ def dying(monkeypatch: pytest.MonkeyPatch, moment: str, nth: int) -> Iterator[No
         return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, moment, die)
+        patch.setattr(module, moment, die)
         with pytest.raises(Died):
             yield
 
 
 @pytest.mark.parametrize(
-    ("moment", "nth"), [("_report", 2), ("_save", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)]
+    ("moment", "nth"),
+    [("write_report", 2), ("save_state", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)],
 )
 def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
     train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
@@ -149,7 +161,7 @@ def test_batch_norm_momentum_and_a_second_unlabeled_batch_resume(
     words = ("--method", "unimatch_v1", "--optimizer.kind", "sgd", "--model.encoder", "timm/test_resnet")
     words += ("--model.decoder", "deeplabv3plus", "--model.features", "8", *LENGTHS)
     undisturbed = train_tiny("undisturbed", *words)
-    with dying(monkeypatch, "_save", 2):
+    with dying(monkeypatch, "save_state", 2):
         train_tiny("died", *words)
     assert_same_run(train_tiny("died", *words, resume=True).path, undisturbed.path, numbers)
 
@@ -171,8 +183,8 @@ def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> Non
 def test_a_run_resumes_with_its_own_settings_only(train_tiny: TrainTiny, tmp_path: Path) -> None:
     run = train_tiny("x")
     before = {name: (run.path / name).read_bytes() for name in files(run.path)}
-    with pytest.raises(RunError, match=r"(?s)optimizer\.lr: 0\.001 in the run, 0\.002 now.*remedy"):
-        train_tiny("x", "--optimizer.lr", "2e-3", resume=True)
+    with pytest.raises(RunError, match=r"(?s)optimizer\.weight_decay: 0\.01 in the run, 0\.02 now.*remedy"):
+        train_tiny("x", "--optimizer.weight_decay", "0.02", resume=True)
     with pytest.raises(RunError, match="no run to resume"):
         train_tiny("y", resume=True)
     assert {name: (run.path / name).read_bytes() for name in files(run.path)} == before

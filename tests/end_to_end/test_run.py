@@ -27,6 +27,7 @@ LEARNS_WITHOUT_LABELS = {"loss", "loss_x", "loss_s", "confident"}
 LOSSES = {"supervised": {"loss", "loss_x"}, "unimatch_v1": LEARNS_WITHOUT_LABELS | {"loss_fp"}}
 
 TREE = {
+    ".lock",
     "config.yaml",
     "data/labeled.txt",
     "data/unlabeled.txt",
@@ -41,6 +42,7 @@ TREE = {
     "checkpoints/step_00000003/tensors.safetensors",
     "checkpoints/step_00000003/state.json",
     "checkpoints/step_00000003/manifest.json",
+    "checkpoints/evaluations.json",
     "model/config.json",
     "model/model.safetensors",
     "model/README.md",

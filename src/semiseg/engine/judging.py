@@ -49,23 +49,24 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
             torch.cuda.empty_cache()
         remedy = "" if stop.number else "; less memory: --evaluation.batch 1"
         log.say(f"no evaluation after step {state.step}, training goes on ({_in_one_line(error)}){remedy}")
-    else:
-        judged = "teacher" if "teacher" in models else "student"
-        _attempt(task, log, "pictures", lambda: _draw(task, state, models[judged]))
     finally:
         state.student.train()
 
 
 def _keep_verdict(task: Task, state: RunState, log: RunLog, progress: Progress, found: dict[str, Evaluation]) -> None:
-    judged = found["teacher"] if "teacher" in found else found["student"]
+    """Write down what was found, last of all that it was: who dies before evaluates again."""
+    name = "teacher" if "teacher" in found else "student"
+    judged, best = found[name], state.verdicts.best
     log.numbers(state.step, progress.epoch(state.step), _numbers(found))
-    if not state.verdicts.found and judged.absence:
+    if best is None and judged.absence:
         log.say(judged.absence)
-    if state.verdicts.best is None or judged.judged_by >= state.verdicts.best:
+    if best is None or judged.judged_by >= best:
+        best = judged.judged_by
         _keep_model(task, state, judged.scores)
+    _attempt(task, log, "pictures", lambda: _draw(task, state, state.teacher))
     state.verdicts.end(state.step, judged.judged_by, write=task.processes.is_main)
     figures = {name: result.judged_by for name, result in found.items()}
-    log.say(progress.verdict(state.step, figures, max(state.verdicts.found.values())))
+    log.say(progress.verdict(state.step, figures, best))
     if task.published:
         log.say(against_published(task.published, progress.epoch(state.step), figures))
 
