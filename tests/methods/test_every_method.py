@@ -199,6 +199,20 @@ def test_the_weight_and_the_threshold_act(case: Case, tiny_scenes: Path) -> None
     assert strict[2] == 0
 
 
+@pytest.mark.parametrize("case", LEARN_UNLABELED, ids=str)
+def test_without_a_confident_pixel_only_labels_teach(case: Case, tiny_scenes: Path) -> None:
+    student = case.student()
+    method = replace(case, consistency=ConsistencyConfig(threshold=1.1)).built(student)
+    (batch,) = case.batches(tiny_scenes)
+    result = method.step(student.train(), case.teacher(student, method), batch)
+    result.loss.backward()
+    assert result.loss.item() == pytest.approx(float(result.logs["loss_x"]) / 2, rel=1e-6)
+    assert result.logs["confident"] == 0
+    gradients = [p.grad for p in student.parameters() if p.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+
+
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_what_a_method_remembers_can_be_restored(case: Case, tiny_scenes: Path) -> None:
     student = case.student()
