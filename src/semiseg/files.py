@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and stay: the one place that writes them.
+"""Files and folders that appear whole or not at all, and stay: the one place that writes them. And bounded reading.
 
 Whatever ends the process, a reader finds the old content or the new one, never a part. A draft is written beside its
 place, flushed to the disk, and moved there in one step, which is flushed too.
@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 from semiseg.errors import FileError
+
+MAX_JSON_BYTES = 2**23
+"""A longer JSON file in a model directory or a checkpoint is not ours."""
 
 _REMEDIES = {
     errno.ENOSPC: "free space there and run the same again",
@@ -88,6 +93,21 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8; see `whole_file`."""
     with whole_file(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of at most `MAX_JSON_BYTES`.
+
+    Raises:
+        ValueError: longer, or no JSON.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"longer than {MAX_JSON_BYTES:,} bytes")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("too deep") from error
 
 
 def is_bare(folder: Path) -> bool:

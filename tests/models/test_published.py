@@ -181,7 +181,7 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, where: str, zipped: bool) -
     content = {"model": wrapped(STUDENT), "previous_best": np.float64(1)}
     content[where] = evil if where != "inside" else Calls(np.dtype, evil)
     torch.save(content, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ModelError, match=r"cannot be read \(UnpicklingError\)(.|\n)*remedy"):
+    with pytest.raises(ModelError, match=r"cannot be read \(it names '(posix|nt)\.system'\)(.|\n)*remedy"):
         read_published(tmp_path / "evil.pth")
     assert not marker.exists()
 
@@ -207,7 +207,7 @@ def test_nothing_more_of_numpy_is_let_in(tmp_path: Path, value: object) -> None:
 )
 def test_what_is_no_state_dict_is_an_error(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "best.pth")
-    with pytest.raises(ModelError, match="something else than named weights"):
+    with pytest.raises(ModelError, match=r"something else than named weights|it names 'torch\._utils"):
         read_published(tmp_path / "best.pth")
 
 

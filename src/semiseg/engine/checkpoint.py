@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semiseg.errors import RunError
-from semiseg.files import remove_drafts, whole_folder
+from semiseg.files import read_json, remove_drafts, whole_folder
 
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _KEPT = 2
@@ -116,11 +116,14 @@ def require_shapes(checkpoint: Checkpoint, wanted: Mapping[str, Mapping[str, Ten
 
 
 def _read(path: Path) -> Checkpoint:
-    expected = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    expected = read_json(path / _MANIFEST)
     if expected != {name: _sha256(path / name) for name in (_TENSORS, _STATE)}:
         raise ValueError("its checksums do not fit")
-    state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-    return Checkpoint(state.pop("step"), load_file(path / _TENSORS), state)
+    state = read_json(path / _STATE)
+    step = state.pop("step", None) if isinstance(state, dict) else None
+    if type(step) is not int or step < 0:
+        raise ValueError("it names no step")
+    return Checkpoint(step, load_file(path / _TENSORS), state)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

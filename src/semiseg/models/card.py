@@ -61,7 +61,7 @@ class ModelCard:
 def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
     return (
         ("version", _is_int(card.version, 1, VERSION), f"at most {VERSION}; a newer semiseg wrote this model"),
-        ("classes", _is_names(card.classes), "at least one name, each of 1 to 100 printable characters"),
+        ("classes", _is_names(card.classes), "1 to 255 names, each of 1 to 100 printable characters"),
         ("palette", _is_palette(card.palette, card.classes), "one (red, green, blue) of 0 to 255 for every class"),
         ("ignore_value", _is_int(card.ignore_value, 0, 255), "0 to 255"),
         ("frames", _is_int(card.frames, 1, 2), "1 or 2"),
@@ -106,7 +106,7 @@ def _is_tuple(value: object) -> bool:
 def _is_names(names: object) -> bool:
     return (
         isinstance(names, tuple)
-        and 1 <= len(names) <= 2**16
+        and 1 <= len(names) <= 255  # a pixel of a mask holds a byte
         and all(isinstance(name, str) and 1 <= len(name) <= 100 and name.isprintable() for name in names)
     )
 

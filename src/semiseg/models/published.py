@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from semiseg.errors import ModelError
 from semiseg.files import whole_file
 from semiseg.models.config import ModelConfig
+from semiseg.models.foreign import StandIn, load_foreign
 from semiseg.models.segmenter import Segmenter, build_segmenter
 from semiseg.models.weights import misfits, read_tensors
 
@@ -80,7 +80,7 @@ class _Dropped:
         pass
 
 
-_STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+_STAND_INS: list[StandIn] = [
     (_Dropped, name) for name in ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 ]
 
@@ -101,7 +101,7 @@ def read_published(path: Path, part: Part | None = None) -> tuple[dict[str, Tens
     """
     if not path.is_file():
         raise ModelError("no such checkpoint", where=path, remedy="check the path")
-    content = read_tensors(path) if path.suffix == ".safetensors" else _load(path)
+    content = read_tensors(path) if path.suffix == ".safetensors" else load_foreign(path, _STAND_INS)
     state, part = _choose(content, part, path)
     if not isinstance(state, dict) or not state or not all(map(_is_weight, state, state.values())):
         raise ModelError(
@@ -112,21 +112,6 @@ def read_published(path: Path, part: Part | None = None) -> tuple[dict[str, Tens
         )
     wrapped = all(key.startswith(_WRAPPED) for key in state)
     return {key.removeprefix(_WRAPPED) if wrapped else key: tensor for key, tensor in state.items()}, part
-
-
-def _load(path: Path) -> object:
-    try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            # Mapped, where the format allows: most of a checkpoint is the optimizer's state, which is then never read.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:
-        # A damaged or hostile file makes the reader raise nearly anything; for the user it is one thing.
-        raise ModelError(
-            f"the checkpoint cannot be read ({type(error).__name__})",
-            where=path,
-            expected="a torch file of tensors, numbers and text; anything else in it is refused, and never run",
-            remedy="download it again from its publisher",
-        ) from error
 
 
 def _choose(content: object, part: Part | None, path: Path) -> tuple[object, Part | None]:

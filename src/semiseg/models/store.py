@@ -8,20 +8,18 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from semiseg.errors import ModelError
-from semiseg.files import whole_file, write_text
+from semiseg.files import read_json, whole_file, write_text
 from semiseg.models.card import ModelCard, card_from_json, card_to_json, render_card
 from semiseg.models.config import ModelConfig
 from semiseg.models.segmenter import Segmenter, build_segmenter
-from semiseg.models.weights import load_strictly, read_tensors
+from semiseg.models.weights import announced_tensors, load_strictly, misfits, read_tensors, refuse_misfits
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 README = "README.md"
-
-MAX_CONFIG_BYTES = 2**23
-"""A longer `config.json` is not ours."""
 
 
 def save_model(directory: Path, segmenter: Segmenter, card: ModelCard) -> None:
@@ -71,9 +69,37 @@ def load_model(directory: Path | str, device: torch.device | str = "cpu") -> tup
     """
     directory = find_model(directory)
     card = read_card(directory)
+    _refuse_other_weights(card, directory / WEIGHTS)
     segmenter = build_segmenter(_network(card.model), len(card.classes), card.frames)
     load_strictly(segmenter, read_tensors(directory / WEIGHTS), where=directory / WEIGHTS)
     return segmenter.to(device).eval(), card
+
+
+def _refuse_other_weights(card: ModelCard, path: Path) -> None:
+    """Compare the header of the weights with the network that the card describes, before either takes memory.
+
+    Raises:
+        ModelError: malformed, or of another network.
+    """
+    found, wanted = announced_tensors(path), _announced_network(card)
+    if wanted is None:
+        return
+    problems = misfits(found, wanted)
+    mistyped = [
+        f"{key} {found[key].dtype} instead of {wanted[key].dtype}"
+        for key in sorted(wanted.keys() & found.keys())
+        if found[key].dtype != wanted[key].dtype
+    ]
+    refuse_misfits(problems | ({"of another type": mistyped} if mistyped else {}), len(wanted), path)
+
+
+def _announced_network(card: ModelCard) -> dict[str, Tensor] | None:
+    """Return the network's tensors without content; None for one that cannot be built so, of which all are small."""
+    try:
+        with torch.device("meta"):
+            return build_segmenter(_network(card.model), len(card.classes), card.frames).state_dict()
+    except RuntimeError:  # MiT, of another library, looks at values while it is built
+        return None
 
 
 def read_card(directory: Path) -> ModelCard:
@@ -91,10 +117,8 @@ def read_card(directory: Path) -> ModelCard:
             remedy="name the `model` directory of a run",
         )
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError(f"longer than {MAX_CONFIG_BYTES} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_json(path)
+    except (OSError, ValueError) as error:
         raise ModelError(
             f"{CONFIG} is not readable JSON ({error})", where=path, remedy="save the model again"
         ) from error

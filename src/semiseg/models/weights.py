@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
+from semiseg.models.foreign import load_foreign
+
+MAX_HEADER_BYTES = 2**23
+"""A file of safetensors with a longer header, which names its tensors, is refused; that of the giant takes 80 kB."""
+
+_TYPES = {
+    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
+    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
+    "BF16": torch.bfloat16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 SHOWN = 8
 """How many keys of a kind an error names."""
@@ -29,17 +41,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ModelError("no such file of weights", where=path, remedy="check the path given as --model.weights")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with _readable(path):
+            _refuse_long_header(path)
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise ModelError(
-            f"the file of weights cannot be read ({type(error).__name__})",
-            where=path,
-            expected="safetensors, or a torch file that holds tensors only",
-            remedy="download it again, or convert it to safetensors",
-        ) from error
+    tensors = load_foreign(path)
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise ModelError(
             "the file holds something else than named tensors",
@@ -48,6 +54,54 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             remedy="save the encoder's state dict alone",
         )
     return tensors
+
+
+def announced_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the names, shapes and types of a safetensors file as tensors without content, from its header alone.
+
+    Raises:
+        ModelError: no such file, not readable, or a type that torch does not have.
+    """
+    if not path.is_file():
+        raise ModelError("no such file of weights", where=path, remedy="copy the whole model directory")
+    with _readable(path):
+        _refuse_long_header(path)
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            parts = {name: file.get_slice(name) for name in names}
+            return {
+                name: torch.empty(part.get_shape(), dtype=_TYPES[part.get_dtype()], device="meta")
+                for name, part in parts.items()
+            }
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what readers raise into one error: of a damaged or hostile file that is nearly anything."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"the file of weights cannot be read ({type(error).__name__})",
+            where=path,
+            expected="safetensors",
+            remedy="download or save it again",
+        ) from error
+
+
+def _refuse_long_header(path: Path) -> None:
+    """Refuse a header that would take more memory than the names of any network."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise ModelError(
+            f"the file of weights cannot be read (it claims a header of {length:,} bytes)",
+            where=path,
+            expected=f"at most {MAX_HEADER_BYTES:,}",
+            remedy="download it again",
+        )
 
 
 def timm_names(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,6 +147,22 @@ def misfits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict
     return {kind: keys for kind, keys in problems.items() if keys}
 
 
+def refuse_misfits(problems: Mapping[str, list[str]], count: int, where: object) -> None:
+    """Raise for the problems that `misfits` returned, if there are any.
+
+    Raises:
+        ModelError: names the keys, by kind; `count` tensors were expected.
+    """
+    if problems:
+        listed = "; ".join(_capped(kind, keys) for kind, keys in problems.items())
+        raise ModelError(
+            f"the weights do not fit the model: {listed}",
+            where=where,
+            expected=f"{count} tensors of the model's names and shapes",
+            remedy="choose the encoder and the sizes that the weights were made with",
+        )
+
+
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
     """Load `tensors` if they fit in every key and shape, else touch nothing.
 
@@ -100,14 +170,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: objec
         ModelError: names the keys that are missing, unexpected or wrongly shaped.
     """
     wanted = module.state_dict()
-    if problems := misfits(tensors, wanted):
-        listed = "; ".join(_capped(kind, keys) for kind, keys in problems.items())
-        raise ModelError(
-            f"the weights do not fit the model: {listed}",
-            where=where,
-            expected=f"{len(wanted)} tensors of the model's names and shapes",
-            remedy="choose the encoder and the sizes that the weights were made with",
-        )
+    refuse_misfits(misfits(tensors, wanted), len(wanted), where)
     module.load_state_dict(tensors)
 
 
