@@ -62,8 +62,9 @@ class Guard:
 
     def step(self, bad: Tensor) -> None:
         """Let the optimizer step, or, of a bad step, put back what its forward pass changed."""
-        # What torch's gradient scaler tells a fused optimizer, for the same purpose: skip this step.
-        self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        # What torch's gradient scaler tells a fused optimizer, for the same purpose: skip this step. Its kernels want
+        # float32 whatever the precision of the weights.
+        self.optimizer.found_inf = bad.to(torch.float32)  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for buffer, before in zip(self.statistics, self._before, strict=True):
