@@ -25,6 +25,7 @@ from semiseg.data import (
 )
 from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
+from semiseg.engine.determinism import deterministic_sums
 from semiseg.engine.distributed import Processes, choose_device, join_processes, share_batch_norm
 from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.inference import inference_of
@@ -116,7 +117,8 @@ def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedR
         processes.by_main(lambda: held.enter_context(_opened(run, config, data, resume, notes.append)))
         task = _task(config, run, processes, division, dataset, student, method)
         task = replace(task, published=published, introduction=(*task.introduction, *notes))
-        return TrainedRun(run.path, fit(task, resume=resume))
+        with deterministic_sums(config.deterministic):
+            return TrainedRun(run.path, fit(task, resume=resume))
 
 
 @contextmanager

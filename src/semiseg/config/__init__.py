@@ -58,6 +58,9 @@ class Config:
     precision: Precision = "auto"
     """Matmuls and convolutions in bf16 where the device is fast at it (auto), always (bf16) or never (fp32).
     What is fp32 is so in full: a GPU does not round it to TF32."""
+    deterministic: bool = False
+    """Let a GPU add up in one order, where torch can, so that a run repeats and resumes bit by bit; slower. On a CPU it
+    does anyway."""
     run: RunConfig = field(default_factory=RunConfig)
     """Where the results go."""
     data: DataConfig = field(default_factory=DataConfig)
