@@ -8,6 +8,7 @@ from semiseg.errors import ConfigError, closest
 from semiseg.methods.allspark import AllSpark
 from semiseg.methods.base import Method
 from semiseg.methods.fixmatch import FixMatch
+from semiseg.methods.semivl import SemiVL
 from semiseg.methods.supervised import Supervised
 from semiseg.methods.unimatch_v1 import UniMatchV1
 from semiseg.methods.unimatch_v2 import UniMatchV2
@@ -18,6 +19,7 @@ METHODS: dict[str, type[Method[Any]]] = {
     "unimatch_v1": UniMatchV1,
     "unimatch_v2": UniMatchV2,
     "allspark": AllSpark,
+    "semivl": SemiVL,
 }
 """The methods by name; the settings of each are a section of that name."""
 

@@ -84,3 +84,8 @@ def _weak_pass(
     sizes = 2 * (len(labeled_BTCHW), len(weak_BTCHW))
     logits_x, logits_w, _, logits_fp = logits_BKHW.split(sizes)
     return logits_x, logits_w.detach(), logits_fp
+
+
+def stream_loss(loss_fp: Tensor, loss_1: Tensor, loss_2: Tensor) -> Tensor:
+    """Weigh the losses of the perturbed features, 1/2, and of two strong views, 1/4 each (section 3.4)."""
+    return loss_1 / 4 + loss_2 / 4 + loss_fp / 2

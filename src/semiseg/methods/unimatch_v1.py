@@ -8,7 +8,7 @@ from semiseg.data import Batch
 from semiseg.methods.base import Method, NoSettings, StepResult
 from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.losses import labeled_loss
-from semiseg.methods.streams import forward_streams
+from semiseg.methods.streams import forward_streams, stream_loss
 from semiseg.models import Segmenter
 
 
@@ -32,6 +32,6 @@ class UniMatchV1(Method[NoSettings]):
             consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, consistency.threshold)
             for stream in (seen.features, *seen.strong)
         )
-        loss_s = loss_1 / 4 + loss_2 / 4 + loss_fp / 2
+        loss_s = stream_loss(loss_fp, loss_1, loss_2)
         logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, consistency.threshold)
         return StepResult(loss=(loss_x + consistency.weight * loss_s) / 2, logs={**logs, "loss_fp": loss_fp.detach()})

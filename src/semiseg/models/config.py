@@ -38,8 +38,8 @@ class ModelConfig:
     """The licence you accept, for weights that are not free for every use: `dinov3` for DINOv3, `segformer` for MiT.
     Only `random` weights need none."""
     features: int | None = None
-    """Channels of the decoder's fusion path, 1 to 2048. None: the published size, which is 256 for `deeplabv3plus`, and
-    for `dpt` goes by the encoder (where none is published, D / 6)."""
+    """Channels of the decoder's fusion path, 1 to 2048. None: the published size, which is 256 for `deeplabv3plus`, 128
+    for `semivl` (a multiple of 16), and for `dpt` goes by the encoder (where none is published, D / 6)."""
     level_widths: tuple[int, int, int, int] | None = None
     """Channels of the four levels of `dpt`, shallow first, each 1 to 2048. None: the published sizes for the encoder,
     else D / 8, D / 4, D / 2, D."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,13 @@ def tensor(name: str, *shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("kind", "widths", "skips", "finest"),
-    [("plain", (768, 768, 512), (32, 16), ("skip 0", 10)), ("resnet", (256, 768, 512), (32, 32), ("resnet", 40))],
+    ("kind", "widths", "detail", "finest"),
+    [("plain", (768, 768, 512), 4, ("skip 0", 10)), ("resnet", (256, 768, 512), 2, ("resnet", 40))],
 )
 def test_logits_are_the_published_ones(
-    kind: str, widths: tuple[int, int, int], skips: tuple[int, int], finest: tuple[str, int]
+    kind: str, widths: tuple[int, int, int], detail: int, finest: tuple[str, int]
 ) -> None:
-    decoder = LanguageGuided(widths, skips, stride=16, num_classes=5).eval()
+    decoder = LanguageGuided(widths, detail, stride=16, num_classes=5).eval()
     state = {key: rule(f"decoder.{key}", tuple(value.shape), gain=1.4) for key, value in decoder.state_dict().items()}
     decoder.load_state_dict(state)
     decoder.describe(tensor("texts", 5, 512))
@@ -48,7 +49,7 @@ def test_logits_are_the_published_ones(
 @pytest.fixture
 def decoder() -> LanguageGuided:
     torch.manual_seed(0)
-    return LanguageGuided((12, 12, 8), (32, 16), stride=16, num_classes=CLASSES).eval()
+    return LanguageGuided((12, 12, 8), 4, stride=16, num_classes=CLASSES).eval()
 
 
 def levels(batch: int = 2, grid: tuple[int, int] = (5, 6)) -> list[Tensor]:
@@ -88,3 +89,12 @@ def test_the_texts_are_saved_with_the_model(decoder: LanguageGuided) -> None:
 def test_an_encoder_that_knows_no_texts_is_an_error() -> None:
     with pytest.raises(ModelError, match="compares features with texts, which those of vit_nano"):
         build_segmenter(ModelConfig(encoder="vit_nano", decoder="semivl", weights="random"), CLASSES)
+
+
+def test_a_smaller_decoder_for_small_machines_has_a_width_that_can_be_divided() -> None:
+    small = ModelConfig(encoder="clip_nano", decoder="semivl", weights="random", features=16)
+    model = build_segmenter(small, CLASSES)
+    assert model(torch.randn(1, 1, 3, 32, 48)).shape == (1, CLASSES, 32, 48)
+    assert model.decoder.features == CLASSES * 4
+    with pytest.raises(ModelError, match="cannot have 24 features"):
+        build_segmenter(replace(small, features=24), CLASSES)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fidelity import apart, draws, rule  # benchmarks/fidelity.py
+from fidelity import apart, draws  # benchmarks/fidelity.py
+from ruled_clip import EXACT, QUICK, ruled_clip  # tests/support
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,8 +19,6 @@ from semiseg.models.encoders import ENCODERS, EncoderSpec, build_encoder
 from semiseg.models.encoders.clip import CLIP, DetailedCLIP
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden/semivl.json").read_text())
-QUICK = "vit_base_patch16_clip_quickgelu_224.openai"
-EXACT = "vit_base_patch16_clip_224.openai"
 SIZES: dict[str, Any] = {"embed_dim": 32, "depth": 4, "num_heads": 2, "channels": 24}
 NAMES = (
     ("patch_embed.proj", "conv1"),
@@ -49,19 +48,11 @@ def openai_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def ruled(name: str, native: int = 14) -> dict[str, Tensor]:
-    """Return weights of timm's ViT-B/16 filled by the rule, the positions in CLIP's own grid of 14 x 14."""
-    with torch.device("meta"):
-        state = CLIP(name, (0, 4), "", False).core().state_dict()
-    shapes = {key: tuple(value.shape) for key, value in state.items()} | {"pos_embed": (1, 1 + native**2, 768)}
-    return {key: rule(f"clip.{key}", shape, gain=1.4) for key, shape in shapes.items()}
-
-
 @pytest.mark.parametrize(("name", "side"), [(EXACT, "published"), (QUICK, "quickgelu")])
 def test_levels_are_the_published_ones(name: str, side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By way of a file in OpenAI's layout. The published code computes CLIP with the exact GELU; ours, as CLIP was
     trained, with its quick approximation."""
-    save_file(openai_layout(ruled(name)), tmp_path / "clip.safetensors")
+    save_file(openai_layout(ruled_clip()), tmp_path / "clip.safetensors")
     build = partial(CLIP, name, (0, 4), "ViT-B-16-quickgelu")
     spec = EncoderSpec(build=build, features=8, level_widths=(8, 8, 8, 8))
     monkeypatch.setitem(ENCODERS, "clip_base_text", ENCODERS["clip_base_text"] if side == "quickgelu" else spec)

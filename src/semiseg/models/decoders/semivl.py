@@ -9,27 +9,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
-from semiseg.models.config import ModelConfig
+from semiseg.models.config import MAX_CHANNELS, ModelConfig
 from semiseg.models.decoders.base import Decoder, FeatureHook
 from semiseg.models.encoders import Encoder
 from semiseg.models.layers import conv3x3, in_float32, resize_bilinear
 
 WIDTH = 128
-"""Channels of each class's map, and of its text."""
-
-UP_WIDTHS = (64, 32)
-"""Channels after each enlargement."""
+"""Channels of each class's map, and of its text (published); each enlargement halves them."""
 
 ATROUS_RATES = (6, 12, 18)
 GROUP = 16
-"""Channels that a group norm takes together."""
+"""Channels that a group norm takes together, if there are as many."""
 
 
 def conv_norm(channels: int, out: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     """A convolution of one stride, group norm and ReLU."""
     padding = dilation * (kernel // 2)
     conv = nn.Conv2d(channels, out, kernel, padding=padding, dilation=dilation, bias=False)
-    parts: dict[str, nn.Module] = {"conv": conv, "norm": nn.GroupNorm(out // GROUP, out), "relu": nn.ReLU(inplace=True)}
+    parts: dict[str, nn.Module] = {
+        "conv": conv,
+        "norm": nn.GroupNorm(max(1, out // GROUP), out),
+        "relu": nn.ReLU(inplace=True),
+    }
     block = nn.Sequential()
     for name, part in parts.items():
         block.add_module(name, part)
@@ -109,26 +110,31 @@ class LanguageGuided(Decoder):
 
     Args:
         widths: channels of the shallow levels and of the one that is compared with texts.
-        skips: channels of the two skips, the deeper one first.
+        detail: the shallowest level is given one in so many of each class's channels, 4 or 2.
         stride: of the last level, pixels.
         num_classes: K.
+        width: channels of each class's map at first.
     """
 
     text_KC: Tensor
 
-    def __init__(self, widths: tuple[int, int, int], skips: tuple[int, int], stride: int, num_classes: int) -> None:
+    def __init__(
+        self, widths: tuple[int, int, int], detail: int, stride: int, num_classes: int, width: int = WIDTH
+    ) -> None:
         super().__init__()
         shallow, deeper, space = widths
-        self.features = num_classes * UP_WIDTHS[-1]
-        self.stride = stride
+        half, quarter = width // 2, width // 4
+        skips = (quarter, half // detail)
+        self.stride, self.last = stride, quarter
+        self.features = num_classes * quarter
         self.register_buffer("text_KC", F.normalize(torch.randn(num_classes, space), dim=1))
-        self.project_text = nn.Linear(space, WIDTH)
-        self.look = nn.Conv2d(1, WIDTH, kernel_size=7, padding=3)
-        self.pyramid = AtrousPyramid(WIDTH)
-        self.reason = nn.ModuleList(ClassAttention(WIDTH, WIDTH) for _ in range(2))
+        self.project_text = nn.Linear(space, width)
+        self.look = nn.Conv2d(1, width, kernel_size=7, padding=3)
+        self.pyramid = AtrousPyramid(width)
+        self.reason = nn.ModuleList(ClassAttention(width, width) for _ in range(2))
         self.project_skips = nn.ModuleList([conv3x3(deeper, skips[0]), conv3x3(shallow, skips[1])])
-        self.enlarge = nn.ModuleList([UpBlock(WIDTH, UP_WIDTHS[0], skips[0]), UpBlock(*UP_WIDTHS, skips[1])])
-        self.classifier = conv3x3(UP_WIDTHS[-1], 1)
+        self.enlarge = nn.ModuleList([UpBlock(width, half, skips[0]), UpBlock(half, quarter, skips[1])])
+        self.classifier = conv3x3(quarter, 1)
 
     def describe(self, text_KC: Tensor) -> None:
         """Take the embedding of each class's text, of any length."""
@@ -147,7 +153,7 @@ class LanguageGuided(Decoder):
         features_BFHW = x_BKCHW.flatten(1, 2)
         if at_features is not None:
             features_BFHW = at_features(features_BFHW)
-        maps = features_BFHW.unflatten(1, (-1, UP_WIDTHS[-1])).flatten(0, 1)
+        maps = features_BFHW.unflatten(1, (-1, self.last)).flatten(0, 1)
         logits = in_float32(self.classifier, maps).view(len(features_BFHW), -1, *maps.shape[2:])
         return F.interpolate(logits, size=tuple(self.stride * side for side in aligned_BCHW.shape[2:]), mode="bilinear")
 
@@ -169,7 +175,7 @@ def build_language_guided(encoder: Encoder, config: ModelConfig, num_classes: in
     """Build the decoder for an encoder whose last level can be compared with texts.
 
     Raises:
-        ModelError: another encoder.
+        ModelError: another encoder, or features that cannot be divided.
     """
     if encoder.texts is None:
         raise ModelError(
@@ -177,7 +183,14 @@ def build_language_guided(encoder: Encoder, config: ModelConfig, num_classes: in
             expected="clip_base_text or clip_base_text_resnet",
             remedy="set --model.encoder to one of these, or another --model.decoder",
         )
+    width = config.features or WIDTH
+    if width % GROUP or not GROUP <= width <= MAX_CHANNELS:
+        raise ModelError(
+            f"the decoder semivl cannot have {config.features} features",
+            expected=f"a multiple of {GROUP} up to {MAX_CHANNELS}",
+            remedy="leave --model.features out for the published size",
+        )
     shallow, deeper, _, space = encoder.widths
-    # A shallow level that is finer than the patches, as that of a ResNet, has more to tell (published: 16 and 32).
-    detail = 32 if encoder.strides[0] < encoder.strides[3] else 16
-    return LanguageGuided((shallow, deeper, space), (32, detail), encoder.strides[3], num_classes)
+    # A shallow level that is finer than the patches, as that of a ResNet, has more to tell (published: 32, else 16).
+    detail = 2 if encoder.strides[0] < encoder.strides[3] else 4
+    return LanguageGuided((shallow, deeper, space), detail, encoder.strides[3], num_classes, width)

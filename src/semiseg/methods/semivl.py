@@ -1,0 +1,111 @@
+"""SemiVL (arXiv 2311.16241): the streams of UniMatch V1, guided by what a frozen CLIP makes of the classes' texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from semiseg.data import Batch
+from semiseg.errors import ConfigError
+from semiseg.methods.base import Method, SharedSettings, StepResult
+from semiseg.methods.consistency import PseudoLabel, consistency_logs, consistency_loss
+from semiseg.methods.context import Context
+from semiseg.methods.guidance import build_guide
+from semiseg.methods.losses import labeled_loss, share
+from semiseg.methods.streams import Stream, Streams, forward_streams, stream_loss
+from semiseg.models import Segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemiVLConfig:
+    """Settings of SemiVL alone."""
+
+    guidance: float = 0.1
+    """Weight of the loss against the labels of a frozen CLIP in the first step; it falls linearly to 0 at the end of
+    the run (published 0.1). 0: no guidance, and no second CLIP in memory."""
+    guidance_threshold: float = 0.9
+    """Least confidence of a label of the frozen CLIP that is learned, 0 to 1 (published 0.9)."""
+    confidence: Literal["pixel", "image"] = "pixel"
+    """Which of the student's own labels are learned: those of at least `consistency.threshold` (`pixel`), or all,
+    weighed by the mean confidence in their image (`image`, published for Cityscapes)."""
+
+
+class SemiVL(Method[SemiVLConfig]):
+    """UniMatch V1 with a language-guided decoder and dense CLIP guidance (section 3).
+
+    The decoder and what of the encoder learns are the model's: `--model.decoder semivl --model.trains attention`.
+    """
+
+    config_class = SemiVLConfig
+    views = 2
+    second_unlabeled = True
+    teacher = "student"
+
+    def __init__(self, config: SemiVLConfig, shared: SharedSettings, context: Context) -> None:
+        """Build the guide, too.
+
+        Raises:
+            ConfigError: pairs of frames, or an encoder that no text can be compared with.
+            ModelError: weights or text embeddings that cannot be had.
+        """
+        super().__init__(config, shared, context)
+        if len(context.spec.frames) > 1:
+            raise ConfigError(
+                "semivl has no word for a change: it tells what single images show",
+                where=f"data set {context.spec.name}",
+                remedy="train pairs with --method unimatch_v2",
+            )
+        self.guide = build_guide(context) if config.guidance > 0 else None
+
+    def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
+        """Return (labeled loss + unlabeled loss) / 2 + the guidance's weight at this time x its loss.
+
+        Both of the latter are of two strong views, each 1/4, and of the perturbed features, 1/2.
+        """
+        consistency = self.shared.consistency
+        seen = forward_streams(student, teacher, batch, self.normalize, student_labels=self.student_labels)
+        loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
+        loss_s = stream_loss(*(self._own_loss(stream) for stream in (seen.features, *seen.strong)))
+        loss = (loss_x + consistency.weight * loss_s) / 2
+        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, consistency.threshold)
+        if self.guide is not None:
+            weight = self.config.guidance * (1 - batch.place.step / batch.place.steps)
+            loss_g = stream_loss(*self._guided_losses(seen, batch))
+            loss = loss + weight * loss_g
+            logs["loss_g"] = weight * loss_g.detach()
+        return StepResult(loss=loss, logs=logs)
+
+    def _own_loss(self, stream: Stream) -> Tensor:
+        """Return a stream's loss against the student's own labels."""
+        if self.config.confidence == "image":
+            return weighed_loss(stream.logits_BKHW, stream.pseudo, stream.pixels)
+        return consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.shared.consistency.threshold)
+
+    def _guided_losses(self, seen: Streams, batch: Batch) -> list[Tensor]:
+        """Return each stream's loss against the guide's labels, divided by all pixels of the batch, as published."""
+        assert self.guide is not None
+        assert batch.unlabeled is not None
+        assert batch.second is not None
+        own, pasted = (
+            self.guide.label(self.normalize(crops.images_BTCHW), crops.ignore_BHW)
+            for crops in (batch.unlabeled, batch.second)
+        )
+        height, width = own.label_BHW.shape[1:]
+        pixels = batch.pixels.weak.new_tensor(batch.place.batch * height * width)
+        losses = []
+        for stream in (seen.features, *seen.strong):
+            pseudo = own if stream.box_B4 is None else own.mixed(stream.box_B4, pasted)
+            losses.append(consistency_loss(stream.logits_BKHW, pseudo, pixels, self.config.guidance_threshold))
+        return losses
+
+
+def weighed_loss(logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor) -> Tensor:
+    """Return the chunk's share of a loss in which each image weighs as much as its labels are confident in the mean."""
+    valid_BHW = ~pseudo.ignore_BHW
+    count_B = valid_BHW.sum(dim=(1, 2)).clamp(min=1)
+    weight_B = (pseudo.confidence_BHW * valid_BHW).sum(dim=(1, 2)) / count_B
+    loss_BHW = F.cross_entropy(logits_BKHW.float(), pseudo.label_BHW, reduction="none")
+    return share((loss_BHW * valid_BHW * weight_B[:, None, None]).sum(), pixels)
