@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http
 import http.client
 import ipaddress
+import itertools
 import os
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ from semiseg.files import whole_file
 
 _TIMEOUT = 30  # seconds that the server may be silent
 _CHUNK = 1 << 20  # bytes
+_TRIES = 5  # times that a download may break off and go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +85,39 @@ def _fetch(file: RemoteFile, path: Path, error: type[SemisegError]) -> None:
     if not _is_secure(file.url):
         raise error("download without encryption", where=file.url, expected="https://", remedy="correct the address")
     remedy = "make room in the cache, or set SEMISEG_CACHE to another folder"
-    with _answer(file, path, error) as answer, whole_file(path, remedy=remedy) as draft, draft.open("wb") as target:
+    content = _content(file, path, error)
+    first = next(content, b"")  # before anything is written: the server may not be there
+    with whole_file(path, remedy=remedy) as draft, draft.open("wb") as target:
         digest, received = hashlib.sha256(), 0
-        for chunk in _chunks(answer, file.size):
+        for chunk in itertools.chain([first], content):
             received += len(chunk)
             digest.update(chunk)
             target.write(chunk)
         _refuse_other(file, path, received, digest.hexdigest(), error)
 
 
+def _content(file: RemoteFile, path: Path, error: type[SemisegError]) -> Iterator[bytes]:
+    """Yield what the server sends, at most one byte more than the pinned size; ask it to go on where it breaks off."""
+    received = 0
+    for _ in range(_TRIES):
+        before = received
+        with _answer(file, path, error, received) as answer:
+            if received and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+                return  # it would begin again
+            for chunk in _chunks(answer, file.size - received):
+                received += len(chunk)
+                yield chunk
+        if received in (before, file.size) or received > file.size:
+            return
+
+
 @contextmanager
-def _answer(file: RemoteFile, path: Path, error: type[SemisegError]) -> Iterator[_Readable]:
+def _answer(file: RemoteFile, path: Path, error: type[SemisegError], first: int) -> Iterator[_Answer]:
+    """Ask for the file from byte `first` on."""
     by_hand = f"or put the file at {path} by hand"
+    request = urllib.request.Request(file.url, headers={"Range": f"bytes={first}-"} if first else {})
     try:
-        answer = urllib.request.build_opener(_SecureRedirects).open(file.url, timeout=_TIMEOUT)
+        answer = urllib.request.build_opener(_SecureRedirects).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as cause:
         cause.close()
         raise error(
@@ -113,7 +135,9 @@ def _answer(file: RemoteFile, path: Path, error: type[SemisegError]) -> Iterator
         yield answer
 
 
-class _Readable(Protocol):
+class _Answer(Protocol):
+    status: int
+
     def read(self, amount: int, /) -> bytes: ...
 
 
@@ -140,7 +164,7 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-def _chunks(answer: _Readable, size: int) -> Iterator[bytes]:
+def _chunks(answer: _Answer, size: int) -> Iterator[bytes]:
     """Yield what the server sends until it ends or breaks off, at most one byte more than `size`."""
     left = size + 1
     while left:
