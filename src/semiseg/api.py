@@ -170,7 +170,7 @@ def divide(config: Config, processes: Processes) -> Division:
     accumulate = next(parts for parts in range(1, local + 1) if local % parts == 0 and local // parts <= max(most, 1))
     return Division(
         labeled=batch * method.labeled_factor,
-        unlabeled=batch if method.views else 0,
+        unlabeled=batch if method.learns_unlabeled else 0,
         processes=processes.count,
         rank=processes.rank,
         accumulate=accumulate,

@@ -78,7 +78,7 @@ class Case:
         """Return the chunks of one step of `size` samples, with the pixel counts of all chunks."""
         method = METHODS[self.name]
         config = DataConfig(root=str(scenes), crop=32, scale=(0.4, 1.5))
-        labeled, unlabeled = size * method.labeled_factor, size if method.views else 0
+        labeled, unlabeled = size * method.labeled_factor, size if method.learns_unlabeled else 0
         stream = TrainStream(
             load_dataset(config),
             config,
@@ -106,7 +106,7 @@ VARIANTS = [  # the published ones
     Case("semivl", SemiVLConfig(confidence="image")),
     Case("semivl", SemiVLConfig(guidance=0.0)),
 ]
-LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].views]
+LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].learns_unlabeled]
 
 
 @pytest.mark.parametrize("bf16", [False, True])

@@ -73,7 +73,8 @@ class Drawn:
         self.views, self.frames, self.classes = METHODS[method].views, len(spec.frames), spec.num_classes
         self.batch, self.second = batch // self.frames, METHODS[method].second_unlabeled
         self.division = Division(
-            labeled=self.batch * METHODS[method].labeled_factor, unlabeled=self.batch if self.views else 0
+            labeled=self.batch * METHODS[method].labeled_factor,
+            unlabeled=self.batch if METHODS[method].learns_unlabeled else 0,
         )
 
     def __len__(self) -> int:

@@ -86,7 +86,7 @@ def _keep_model(task: Task, state: RunState, metrics: dict[str, float]) -> None:
 
 
 def _draw(task: Task, state: RunState, model: Segmenter) -> None:
-    unlabeled = task.stream.dataset.unlabeled if task.method.views else ()
+    unlabeled = task.stream.dataset.unlabeled if task.method.learns_unlabeled else ()
     sheet = draw_samples(model, task.evaluator, unlabeled, task.method.shared.consistency.threshold)
     save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
 

@@ -51,7 +51,6 @@ class AllSpark(Method[AllSparkConfig]):
     """
 
     config_class = AllSparkConfig
-    views = 1  # not looked at: unlabeled images keep their colours. But without views they would not be drawn at all.
     labeled_views = 1
     teacher = "student"
 

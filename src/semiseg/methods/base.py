@@ -52,7 +52,8 @@ class Method(ABC, Generic[C]):
 
     Attributes:
         config_class: the dataclass of the method's own settings; they are the section of the method's name.
-        views: strong views drawn of each unlabeled image; 0 means that unlabeled images are not used.
+        learns_unlabeled: whether unlabeled images are used.
+        views: strong views drawn of each unlabeled image.
         labeled_views: strong views drawn of each labeled image.
         second_unlabeled: whether CutMix pastes from a second, independently drawn unlabeled batch.
         labeled_factor: labeled samples in a step for each one of the recipe's batch.
@@ -61,6 +62,7 @@ class Method(ABC, Generic[C]):
     """
 
     config_class: ClassVar[type] = NoSettings
+    learns_unlabeled: ClassVar[bool] = True
     views: ClassVar[int] = 0
     labeled_views: ClassVar[int] = 0
     second_unlabeled: ClassVar[bool] = False
@@ -89,7 +91,7 @@ class Method(ABC, Generic[C]):
     @property
     def ema_teacher(self) -> bool:
         """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
-        return self.views > 0 and (self.shared.consistency.average or not self.student_labels)
+        return self.learns_unlabeled and (self.shared.consistency.average or not self.student_labels)
 
     @abstractmethod
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:

@@ -13,6 +13,7 @@ from semiseg.models import Segmenter
 class Supervised(Method[NoSettings]):
     """Cross-entropy (or OHEM) on labeled crops; the batch is doubled, as published."""
 
+    learns_unlabeled = False
     labeled_factor = 2
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:

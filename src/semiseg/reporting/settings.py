@@ -123,7 +123,7 @@ def _method(run: RunRecord) -> str:
 
 def _labeled_only(run: RunRecord) -> bool:
     method = METHODS.get(run.setting("method") or "")
-    return method is not None and method.views == 0
+    return method is not None and not method.learns_unlabeled
 
 
 def _class_iou(run: RunRecord, name: str) -> float | None:
