@@ -13,7 +13,6 @@ import torch
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
 from semiseg.data import (
     DataConfig,
-    Dataset,
     DatasetSpec,
     Division,
     RunData,
@@ -103,7 +102,7 @@ def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedR
             resume = bool(processes.largest(int(processes.is_main and run.config.is_file())))
         division = divide(config, processes)
         unlabeled = division.unlabeled > 0
-        data = open_data(config.data, kept=run.data if resume else None, unlabeled=unlabeled, peers=processes)
+        data = open_data(config.data, run.data, resumed=resume, unlabeled=unlabeled, peers=processes)
         dataset = data.dataset
         student = build_segmenter(
             config.model, dataset.spec.num_classes, frames=len(dataset.spec.frames), seed=config.seed
@@ -115,7 +114,7 @@ def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedR
         method = build_method(config, processes, dataset.spec, student)
         notes: list[str] = [told] if told else []
         processes.by_main(lambda: held.enter_context(_opened(run, config, data, resume, notes.append)))
-        task = _task(config, run, processes, division, dataset, student, method)
+        task = _task(config, run, processes, division, data, student, method)
         task = replace(task, published=published, introduction=(*task.introduction, *notes))
         with deterministic_sums(config.deterministic):
             return TrainedRun(run.path, fit(task, resume=resume))
@@ -133,7 +132,7 @@ def _opened(
         else:
             counts = {name: len(getattr(data.dataset, name)) for name in ("labeled", "unlabeled", "val")}
             begin_run(run, to_dict(config), counts)
-        data.keep(run.data)
+        data.keep()
         yield
 
 
@@ -214,10 +213,11 @@ def _task(
     run: RunDirectory,
     processes: Processes,
     division: Division,
-    dataset: Dataset,
+    data: RunData,
     student: Segmenter,
     method: Method[Any],
 ) -> Task:
+    dataset, spec = data.dataset, data.dataset.spec
     stream = TrainStream(
         dataset,
         config.data,
@@ -229,7 +229,6 @@ def _task(
         second=method.second_unlabeled,
     )
     stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
-    spec = dataset.spec
     card = ModelCard(
         classes=spec.classes,
         palette=spec.palette,
@@ -246,6 +245,7 @@ def _task(
         method=method,
         student=student,
         stream=stream,
+        quarantine=data.quarantine,
         evaluator=Evaluator(
             samples=dataset.val,
             spec=spec,

@@ -130,16 +130,70 @@ def test_another_seed_gives_other_batches(dataset: Dataset) -> None:
     assert not torch.equal(tensors(one)["box 0"], tensors(other)["box 0"])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_file_that_turns_out_damaged_ends_in_our_error_also_from_a_worker(
-    dataset: Dataset, tmp_path: Path, workers: int
+@pytest.fixture
+def cut(dataset: Dataset, tmp_path: Path) -> Dataset:
+    """Return the pictures with two of 19 unlabeled ones cut off, which their headers do not tell."""
+    unlabeled = list(dataset.unlabeled)
+    for number in (3, 11):
+        path = tmp_path / f"cut_{number}.png"
+        path.write_bytes(unlabeled[number].frames[0].read_bytes()[:-60])
+        unlabeled[number] = Sample(path.name, (path,), None)
+    return replace(dataset, unlabeled=tuple(unlabeled))
+
+
+def test_a_labeled_file_that_turns_out_damaged_ends_in_our_error_also_from_a_worker(
+    dataset: Dataset, tmp_path: Path
 ) -> None:
-    whole = dataset.unlabeled[0].frames[0].read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    spoilt = replace(dataset, unlabeled=(Sample("cut", (tmp_path / "cut.png",), None),))
-    with pytest.raises(DataError, match=r"(?s)damaged image.*cut\.png.*remedy") as raised:
-        list(iterate(stream(spoilt, WHOLE), start=0, workers=workers, pin=False))
-    assert "Traceback" not in str(raised.value)
+    path = tmp_path / "cut.png"
+    path.write_bytes(dataset.labeled[0].frames[0].read_bytes()[:-60])
+    spoilt = replace(dataset, labeled=(replace(dataset.labeled[0], frames=(path,)),))
+    for workers in (0, 1):
+        with pytest.raises(DataError, match=r"(?s)damaged image.*cut\.png.*remedy") as raised:
+            list(iterate(stream(spoilt, WHOLE), start=0, workers=workers, pin=False))
+        assert "Traceback" not in str(raised.value)
+
+
+def test_in_the_place_of_a_damaged_image_another_is_drawn_and_the_rest_stays(dataset: Dataset, cut: Dataset) -> None:
+    met: set[str] = set()
+    for step in range(12):
+        whole, batch = stream(dataset, WHOLE)[step], stream(cut, WHOLE)[step]
+        met |= dict(batch.damaged).keys()
+        assert batch.ids[:4] == whole.ids[:4]
+        for before, now in zip(whole.ids, batch.ids, strict=True):
+            assert "cut" not in now
+            assert now == before or before in (dataset.unlabeled[3].id, dataset.unlabeled[11].id)
+        assert bool(batch.damaged) == (batch.ids != whole.ids)
+        assert all("damaged image" in reason and "cut_" in reason for _, reason in batch.damaged)
+    assert met == {"cut_3.png", "cut_11.png"}
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_what_is_drawn_in_its_place_is_the_same_for_any_division_start_and_number_of_workers(
+    cut: Dataset, second: bool
+) -> None:
+    whole = [stream(cut, WHOLE, steps=12, second=second)[step] for step in range(12)]
+    read = list(iterate(stream(cut, WHOLE, steps=12, second=second), start=5, workers=2, pin=False))
+    assert [batch.damaged for batch in read] == [batch.damaged for batch in whole[5:]]
+    for one, other in zip(read, whole[5:], strict=True):
+        assert_same(one, other)
+    halves = [stream(cut, replace(WHOLE, processes=2, rank=rank), steps=12, second=second) for rank in range(2)]
+    for step, batch in enumerate(whole):
+        parts = [half[step] for half in halves]
+        assert sorted(name for part in parts for name in part.ids) == sorted(batch.ids)
+        assert {item for part in parts for item in part.damaged} == set(batch.damaged)
+
+
+def test_without_a_quarantine_the_first_damaged_image_ends_the_run(cut: Dataset) -> None:
+    source = stream(cut, WHOLE, steps=12)
+    source.config = replace(CONFIG, quarantine=0.0)
+    with pytest.raises(DataError, match=r"damaged image"):
+        list(iterate(source, start=0, workers=0, pin=False))
+
+
+def test_where_nothing_can_be_read_nothing_is_drawn_for_ever(cut: Dataset) -> None:
+    source = stream(replace(cut, unlabeled=(cut.unlabeled[3], cut.unlabeled[11])), WHOLE)
+    with pytest.raises(DataError, match=r"(?s)damaged image.*cut_"):
+        source[0]
 
 
 # Any division gives the same global batch

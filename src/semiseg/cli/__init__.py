@@ -24,7 +24,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg report RUN                    write RUN/report.html again
   semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
-  semiseg data prepare|split            masks and tiles of original releases; which images are labeled
+  semiseg data check|prepare|split      is it sound; masks and tiles of original releases; which images are labeled
   semiseg convert SOURCE OUT            a published checkpoint into a model, and back
   semiseg slurm RECIPE                  write a submit script for a cluster
   semiseg doctor                        what this machine can do
@@ -36,8 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        0: done; 2: bad input or a file that cannot be written, with one readable message; 130: interrupted; 141: who
-        read our output has stopped reading, as `head` does; 143: a training was told to end, and can be resumed.
+        0: done; 1: `data check` found faults; 2: bad input or a file that cannot be written, with one readable message;
+        130: interrupted; 141: who read our output has stopped reading, as `head` does; 143: a training was told to end,
+        and can be resumed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _print_names_as_they_are()

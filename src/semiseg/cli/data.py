@@ -1,4 +1,4 @@
-"""The verb data and what follows it: prepare, split."""
+"""The verb data and what follows it: check, prepare, split."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from semiseg.cli.options import Parser, write_json
+from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
 from semiseg.errors import ConfigError, closest
 
-_USAGE = """semiseg data: make masks or tiles of the original releases, and new splits
+_USAGE = """semiseg data: look at a data set, make masks or tiles of the original releases, and new splits
 
+  semiseg data check FOLDER|RECIPE|LIST           is it sound? every file decoded, classes counted (docs/data.md)
   semiseg data prepare NAME --raw DIR --out DIR   pascal, cityscapes, ade20k, coco, levir or whu (docs/datasets.md)
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
 
@@ -18,13 +19,40 @@ Each has -h, and --json FILE writes its result for scripts."""
 
 
 def data_verb(words: list[str]) -> None:
-    """Make training masks of original releases, and new splits."""
+    """Look at data sets, make training masks of original releases, and new splits."""
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return
     if words[0] not in _VERBS:
         raise ConfigError(f"unknown verb data {words[0]!r}{closest(words[0], _VERBS)}", remedy="see `semiseg data -h`")
     _VERBS[words[0]](words[1:])
+
+
+def _check(words: list[str]) -> None:
+    from semiseg.api import recipe_config
+    from semiseg.cli.inspection import print_inspection
+    from semiseg.cli.progress import shown_progress
+    from semiseg.data.inspection import inspect_data, manifest_place
+
+    parser = Parser("data check", "Decode every file, count classes, compare train and val; exit code 1 with faults.")
+    parser.usage = "semiseg data check FOLDER|RECIPE|CONFIG.yaml|LIST.txt [--manifest [FILE]] [--key value ...]"
+    help_ = "write checksums, which training holds the files against"
+    parser.add_argument("--manifest", nargs="?", type=Path, const=Path(), metavar="FILE", help=help_)
+    if "-h" in words or "--help" in words:
+        print(parser.format_help())
+        return
+    source = take_recipe(words)
+    known, overrides = parser.parse_known_args(words)
+    refuse_stray(overrides, "data check")
+    listed = Path(source) if source.endswith(".txt") else None
+    config = recipe_config("default" if listed else source, overrides).data
+    manifest = manifest_place(config) if known.manifest == Path() else known.manifest
+    with shown_progress("samples") as tick:
+        found = inspect_data(config, listed=listed, manifest=manifest, tick=tick)
+    print_inspection(found)
+    write_json(known.json, found.facts())
+    if found.faults:
+        raise SystemExit(1)
 
 
 def _prepare(words: list[str]) -> None:
@@ -68,4 +96,4 @@ def _split(words: list[str]) -> None:
     write_json(options.json, {**asdict(summary), "folder": str(summary.folder), "val_list": val_list})
 
 
-_VERBS: dict[str, Callable[[list[str]], None]] = {"prepare": _prepare, "split": _split}
+_VERBS: dict[str, Callable[[list[str]], None]] = {"check": _check, "prepare": _prepare, "split": _split}

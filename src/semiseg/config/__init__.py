@@ -20,10 +20,11 @@ from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
 FREE_ON_RESUME = {
-    *("data.workers", "data.root", "data.splits", "device", "published", "run.folder"),
+    *("data.workers", "data.root", "data.splits", "data.manifest", "device", "published", "run.folder"),
     *("evaluation.batch", "evaluation.tile"),
-    # What changes the result: the remedies of losses that are not finite, and of a batch that does not fit.
-    *("optimizer.lr", "optimizer.decoder_multiplier", "precision", "schedule.per_device"),
+    # What changes the result: the remedies of losses that are not finite, of a batch that does not fit, and of files
+    # that are damaged.
+    *("data.quarantine", "optimizer.lr", "optimizer.decoder_multiplier", "precision", "schedule.per_device"),
 }
 """Keys that a resumed run may change; it says which it did."""
 

@@ -7,6 +7,7 @@ from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.judging import Judges, find_judges
 from semiseg.data.lists import Sample
 from semiseg.data.opening import RunData, open_data
+from semiseg.data.quarantine import Quarantine
 from semiseg.data.spec import DatasetSpec
 from semiseg.data.stream import Division, TrainStream, iterate, loader_workers
 
@@ -20,6 +21,7 @@ __all__ = [
     "Labeled",
     "PixelCounts",
     "Place",
+    "Quarantine",
     "RunData",
     "Sample",
     "TrainStream",

@@ -97,6 +97,7 @@ class Batch:
         second: as many further unlabeled crops, drawn independently, for methods that paste from them.
         pixels: the divisors of the losses; the loop replaces this chunk's counts by the global batch's.
         ids: the samples' ids, labeled then unlabeled, for messages.
+        damaged: unlabeled samples that could not be read, each with the reason, in whose place others were drawn.
     """
 
     place: Place
@@ -105,6 +106,7 @@ class Batch:
     pixels: PixelCounts
     ids: tuple[str, ...]
     second: Unlabeled | None = None
+    damaged: tuple[tuple[str, str], ...] = ()
 
     def _moved(self, move: Callable[[Tensor], Tensor], views: Callable[[ViewDraws], ViewDraws]) -> Batch:
         def moved(u: Unlabeled | None) -> Unlabeled | None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 
 from semiseg.data.datasets import Dataset
 from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.lists import Sample
-from semiseg.data.looking import Look, look_at_labeled, look_at_unlabeled
+from semiseg.data.looking import Look, look_at_header, look_at_images, look_at_labeled
 from semiseg.data.prefetch import prefetch
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
-_THREADS = 8  # each holds one decoded image
+_THREADS = max(8, os.cpu_count() or 1)  # each holds one decoded image
+
+_Job = tuple[str, Sample, Callable[[Sample], Look]]
+Tick = Callable[[int, int], object]
+"""Is told how many of how many are done."""
 
 
-def check_dataset(dataset: Dataset, max_pixels: int, *, unlabeled: bool, peers: Peers | None = None) -> Findings:
+def check_dataset(
+    dataset: Dataset,
+    max_pixels: int,
+    *,
+    unlabeled: bool,
+    peers: Peers | None = None,
+    damaged: Collection[str] = (),
+) -> Findings:
     """Decode every labeled and val image and mask, and read the header of every unlabeled image.
 
     Args:
@@ -23,6 +35,7 @@ def check_dataset(dataset: Dataset, max_pixels: int, *, unlabeled: bool, peers: 
         max_pixels: the size cap of `data.max_pixels`.
         unlabeled: whether the method uses the unlabeled images.
         peers: the processes that share the work; each of them must call, and gets or raises the same.
+        damaged: unlabeled samples that are known to be damaged; they are decoded, and are no fault if they still are.
 
     Returns:
         What was found of all files.
@@ -38,54 +51,81 @@ def check_dataset(dataset: Dataset, max_pixels: int, *, unlabeled: bool, peers: 
             where=dataset.spec.name,
             remedy="add images without a mask, pass --data.unlabeled FOLDER, or train with --method supervised",
         )
-    found, peers = Findings(), peers or Alone()
-    masked = [("labeled", sample) for sample in dataset.labeled] + [("val", sample) for sample in dataset.val]
-    _look(found, masked, peers, lambda sample: look_at_labeled(sample, dataset.spec, max_pixels))
-    if unlabeled:
-        unmasked = [("unlabeled", sample) for sample in dataset.unlabeled]
-        _look(found, unmasked, peers, lambda sample: look_at_unlabeled(sample, max_pixels), first=len(masked))
-    found = found.shared(peers)
+    found = look_at_all(
+        dataset, max_pixels, unlabeled=look_at_header if unlabeled else None, peers=peers, damaged=damaged
+    )
     found.raise_faults()
-    _refuse_ignored_class(found, dataset.spec)
+    refuse_ignored_class(found, dataset.spec)
     return found
+
+
+def look_at_all(
+    dataset: Dataset,
+    max_pixels: int,
+    *,
+    unlabeled: Callable[[Sample, int], Look] | None,
+    peers: Peers | None = None,
+    damaged: Collection[str] = (),
+    tick: Tick = lambda done, count: None,
+) -> Findings:
+    """Look at every file, and raise nothing; arguments as of `check_dataset`, and what it found.
+
+    Args:
+        dataset: the samples.
+        max_pixels: the size cap.
+        unlabeled: how to look at an unlabeled sample; None: not at all.
+        peers: the processes that share the work.
+        damaged: unlabeled samples that are known to be damaged.
+        tick: called with the number of samples done and of all, of this process.
+    """
+    found, peers = Findings(), peers or Alone()
+    known = [sample for sample in dataset.unlabeled if sample.id in damaged]
+    jobs: list[_Job] = []
+    for part, samples in (("labeled", dataset.labeled), ("val", dataset.val)):
+        jobs += [(part, sample, lambda sample: look_at_labeled(sample, dataset.spec, max_pixels)) for sample in samples]
+    if unlabeled:
+        unmasked = [sample for sample in dataset.unlabeled if sample.id not in damaged]
+        jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels)) for sample in unmasked]
+        jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels)) for sample in known]
+    _look(found, jobs, peers, tick)
+    return found.shared(peers)
 
 
 def check_labeled(samples: Sequence[Sample], spec: DatasetSpec, max_pixels: int) -> Findings:
     """Decode every image and mask of `samples` to evaluate on; returns and raises as `check_dataset`."""
-    found = Findings()
-    val = [("val", sample) for sample in samples]
-    _look(found, val, Alone(), lambda sample: look_at_labeled(sample, spec, max_pixels))
+    found = look_at_all(Dataset(spec, (), (), tuple(samples)), max_pixels, unlabeled=None)
     found.raise_faults()
     return found
 
 
-def _look(
-    found: Findings,
-    samples: Sequence[tuple[str, Sample]],
-    peers: Peers,
-    look: Callable[[Sample], Look],
-    *,
-    first: int = 0,
-) -> None:
-    """Look at this process's share of some samples, each with its part's name; `first` is the number of the first."""
+def _look(found: Findings, jobs: Sequence[_Job], peers: Peers, tick: Tick) -> None:
+    """Do this process's share of the jobs."""
 
-    def seen(item: tuple[str, Sample]) -> Look | str:
+    def seen(job: _Job) -> Look | str:
         try:
-            return look(item[1])
+            return job[2](job[1])
         except DataError as error:
             return str(error)
 
-    mine = samples[peers.rank :: peers.count]
+    mine = jobs[peers.rank :: peers.count]
+    tick(0, len(mine))
     looks = prefetch(seen, mine, ahead=4 * _THREADS, threads=_THREADS)
-    for place, ((part, _), result) in enumerate(zip(mine, looks, strict=True)):
-        if isinstance(result, str):
-            found.faults.append((first + peers.rank + place * peers.count, result))
+    for place, ((part, sample, _), result) in enumerate(zip(mine, looks, strict=True)):
+        if not isinstance(result, str):
+            found.add("unlabeled" if part == "damaged" else part, sample, result)
+        elif part == "damaged":
+            found.damaged[sample.id] = result
         else:
-            found.add(part, result)
+            found.faults.append((peers.rank + place * peers.count, result))
+        tick(place + 1, len(mine))
 
 
-def _refuse_ignored_class(found: Findings, spec: DatasetSpec) -> None:
-    """Refuse masks of 0 and 255 that were not said to be such: the second class would be ignored in silence."""
+def refuse_ignored_class(found: Findings, spec: DatasetSpec) -> None:
+    """Refuse masks of 0 and 255 that were not said to be such: the second class would be ignored in silence.
+
+    Raises:
+        DataError: these are.
+    """
     present = {value for images in found.images.values() for value in images}
     if spec.mask_values is None and present == {0, spec.ignore_value}:
         raise DataError(

@@ -44,6 +44,12 @@ class DataConfig:
     """Loader processes for each training process; 0 loads in the training process; -1: from the number of cores."""
     max_pixels: int = MAX_PIXELS
     """Largest image that is opened, in pixels."""
+    manifest: str | None = None
+    """Checksums that every file is held against when it is read, as `semiseg data check` and sha256sum write them.
+    Default: `manifest.sha256` in the data folder, if there is one."""
+    quarantine: float = 0.01
+    """Part of the unlabeled images that may turn out to be damaged while training, 0 to 1, three at least unless it is
+    0: others are drawn in their place, and `quarantine.json` in the run lists them."""
     accept_predicted: bool = False
     """Take masks that `semiseg predict` wrote for labels. Else they are refused: a model would learn its own mistakes,
     and be judged by them."""
@@ -52,6 +58,7 @@ class DataConfig:
         low, high = self.scale
         self._require("scale", 0 < low <= high, "0 < smallest <= largest")
         self._require("held_out", 0 <= self.held_out <= 0.9, "a part from 0 to 0.9")
+        self._require("quarantine", 0 <= self.quarantine <= 1, "a part from 0 to 1")
         self._require("split_seed", self.split_seed >= 0, "a number >= 0")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semiseg.data.config import DataConfig
@@ -37,6 +37,7 @@ class Dataset:
         notes: what was decided on the user's behalf, to be said aloud.
         root: the data folder.
         val_origin: what named the val samples.
+        checksums: SHA-256 of files by their names in lists, which they are held against when they are read.
     """
 
     spec: DatasetSpec
@@ -46,6 +47,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     root: Path = Path()
     val_origin: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

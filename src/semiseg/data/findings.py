@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from semiseg.data.fingerprints import Fingerprint
+from semiseg.data.likeness import Print, alike
+from semiseg.data.lists import Sample
 from semiseg.data.looking import Look
 from semiseg.data.palette import Colour
 from semiseg.data.spec import DatasetSpec
@@ -52,6 +54,8 @@ class Findings:
         images: by part (`labeled`, `val`) and class id, the number of masks that show it.
         pixels: by part and class id, the number of pixels.
         colours: by value of masks with a palette, its colour and the first such mask that shows it.
+        prints: by part and sample, what its images look like, where they were decoded.
+        damaged: samples that were known to be damaged and still are, and why.
         clash: what is wrong with two masks that give a value different colours, or None.
     """
 
@@ -60,10 +64,14 @@ class Findings:
     images: dict[str, dict[int, int]] = field(default_factory=dict)
     pixels: dict[str, dict[int, int]] = field(default_factory=dict)
     colours: dict[int, tuple[Colour, str]] = field(default_factory=dict)
+    prints: dict[str, dict[str, Print]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     clash: str | None = None
 
-    def add(self, part: str, look: Look) -> None:
+    def add(self, part: str, sample: Sample, look: Look) -> None:
         """Take in a good sample of a part."""
+        if look.print_:
+            self.prints.setdefault(part, {})[sample.id] = look.print_
         for value, colour in look.colours.items():
             self._hold(value, colour, str(look.mask))
         self.files |= look.files
@@ -90,6 +98,9 @@ class Findings:
 
     def _take(self, other: dict[str, Any]) -> None:
         self.faults += [(number, fault) for number, fault in other["faults"]]
+        self.damaged |= other["damaged"]
+        for part, prints in other["prints"].items():
+            self.prints.setdefault(part, {}).update({id_: tuple(words) for id_, words in prints.items()})
         self.files |= {path: Fingerprint(*facts) for path, facts in other["files"].items()}
         self.clash = self.clash or other["clash"]
         for value, (colour, mask) in other["colours"].items():
@@ -100,13 +111,17 @@ class Findings:
                 for value, count in counts.items():
                     sums[int(value)] = sums.get(int(value), 0) + count
 
+    def messages(self) -> list[str]:
+        """Return every fault as a whole message."""
+        return [fault for _, fault in self.faults] + ([self.clash] if self.clash else [])
+
     def raise_faults(self) -> None:
         """Name all faults at once, up to a cap.
 
         Raises:
             DataError: there is one.
         """
-        faults = [fault for _, fault in self.faults] + ([self.clash] if self.clash else [])
+        faults = self.messages()
         if len(faults) == 1:
             raise DataError.of_text(faults[0])
         if faults:
@@ -123,6 +138,17 @@ class Findings:
         lacks = (("labeled", "cannot be learned"), ("val", "cannot be evaluated"))
         absent = [(part, lack, self.absent(part, spec)) for part, lack in lacks if part in self.images]
         return tuple(f"no {part} mask shows {some(names)}: {lack}" for part, lack, names in absent if names)
+
+    def alike(self) -> list[tuple[str, str]]:
+        """Return training and val samples that look alike, as far as they were decoded."""
+        trained = {**self.prints.get("labeled", {}), **self.prints.get("unlabeled", {})}
+        return list(alike(trained, self.prints.get("val", {})))
+
+    def similarities(self) -> tuple[str, ...]:
+        """Say which samples that look alike are trained and evaluated on."""
+        pairs = [f"{train} and {val}" for train, val in self.alike()]
+        count = f"{len(pairs):,} pairs of training and val images"
+        return (f"{count} look alike and make the figures too good: {some(pairs)}",) if pairs else ()
 
 
 def _clash(value: int, one: tuple[Colour, str], other: tuple[Colour, str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semiseg.data.fingerprints import Fingerprint, take_fingerprint
+from semiseg.data.likeness import Print, picture_print
 from semiseg.data.lists import Sample
 from semiseg.data.palette import Colour
 from semiseg.data.reading import image_size, mask_palette, read_image, read_mask
@@ -23,46 +24,56 @@ class Look:
         pixels: of each class id and the ignore value in its mask, the number of pixels; empty without a mask.
         colours: of each value in its mask, the colour, if the mask has a palette.
         mask: path of the mask, if there is one.
+        size: width and height.
+        print_: what its images look like, if they were decoded; see `semiseg.data.likeness`.
     """
 
     files: dict[str, Fingerprint]
     pixels: dict[int, int] = field(default_factory=dict)
     colours: dict[int, Colour] = field(default_factory=dict)
     mask: Path | None = None
+    size: tuple[int, int] = (0, 0)
+    print_: Print = ()
 
 
-def look_at_unlabeled(sample: Sample, max_pixels: int) -> Look:
+def look_at_header(sample: Sample, max_pixels: int) -> Look:
     """Read the headers of an unlabeled sample's images.
 
     Raises:
         DataError: one is missing, unreadable or too large, or the images of a pair differ in size.
     """
-    _refuse_unequal(sample, [image_size(path, max_pixels) for path in sample.frames])
-    return Look(
-        files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames},
-        pixels={},
-        colours={},
-        mask=None,
-    )
+    sizes = [image_size(path, max_pixels) for path in sample.frames]
+    _refuse_unequal(sample, sizes)
+    return Look(files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames}, size=sizes[0])
+
+
+def look_at_images(sample: Sample, max_pixels: int) -> Look:
+    """Decode an unlabeled sample's images, and hash them.
+
+    Raises:
+        DataError: as `look_at_header`, or one is damaged.
+    """
+    size, print_ = _decoded(sample, max_pixels)
+    files = {str(path): take_fingerprint(path, hashed=True) for path in sample.frames}
+    return Look(files=files, size=size, print_=print_)
 
 
 def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
     """Decode the images and the mask of a sample, and hash them.
 
     Raises:
-        DataError: one is missing, damaged or too large, they differ in size, or the mask holds a value of no class.
+        DataError: as `look_at_images`, the mask differs in size, or it holds a value of no class.
     """
     if sample.mask is None:
         raise DataError(
             "no mask listed", where=sample.id, expected="a mask for it in the list", remedy="list it, or draw it"
         )
-    sizes = [read_image(path, max_pixels).size for path in sample.frames]
-    _refuse_unequal(sample, sizes)
+    size, print_ = _decoded(sample, max_pixels)
     values_HW = read_mask(sample.mask, max_pixels, accept_predicted=spec.accept_predicted)
     mask_HW = to_class_ids(values_HW, sample.mask, spec)
-    if sizes[0] != mask_HW.shape[::-1]:
+    if size != mask_HW.shape[::-1]:
         raise DataError(
-            f"image of {_text(sizes[0])} and mask of {mask_HW.shape[1]} x {mask_HW.shape[0]} pixels",
+            f"image of {_text(size)} and mask of {mask_HW.shape[1]} x {mask_HW.shape[0]} pixels",
             where=f"{sample.frames[0]} and {sample.mask}",
             expected="the same size",
             remedy="draw the mask on the image as it is",
@@ -73,7 +84,21 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
         pixels=present_values(mask_HW),
         colours={value: palette[value] for value in present_values(values_HW) if value < len(palette)},
         mask=sample.mask,
+        size=size,
+        print_=print_,
     )
+
+
+def _decoded(sample: Sample, max_pixels: int) -> tuple[tuple[int, int], Print]:
+    """Decode the images of a sample, one after the other, and return their size and print."""
+    sizes: list[tuple[int, int]] = []
+    print_: Print = ()
+    for path in sample.frames:
+        image = read_image(path, max_pixels)
+        sizes.append(image.size)
+        print_ += picture_print(image)
+    _refuse_unequal(sample, sizes)
+    return sizes[0], print_
 
 
 def _refuse_unequal(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:

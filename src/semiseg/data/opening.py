@@ -9,60 +9,99 @@ from pathlib import Path
 from semiseg.data.check import check_dataset
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
-from semiseg.data.findings import Peers
+from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.fingerprints import Fingerprint
-from semiseg.data.lists import list_line
+from semiseg.data.lists import list_line, listed_name
+from semiseg.data.manifest import changed_file, find_manifest, read_manifest
+from semiseg.data.quarantine import Quarantine, read_quarantine, write_quarantine
 from semiseg.data.record import Record, read_record, write_record
 from semiseg.errors import some
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunData:
     """The data of a run, checked.
 
     Attributes:
+        folder: where the run keeps its lists.
         dataset: the samples, and in its notes all that is to be said of them.
         files: every file's path and what tells its content.
-        recorded: whether the run has kept them before.
+        quarantine: the unlabeled samples that were found to be damaged while training, and still are.
+        recorded: whether the run has kept its lists before.
     """
 
+    folder: Path
     dataset: Dataset
     files: Mapping[str, Fingerprint]
+    quarantine: Quarantine
     recorded: bool
 
-    def keep(self, folder: Path) -> None:
+    def keep(self) -> None:
         """Write the lists and fingerprints of a run that has none yet; see `semiseg.data.record`."""
         if not self.recorded:
-            write_record(folder, self.dataset, self.files)
+            write_record(self.folder, self.dataset, self.files)
+        write_quarantine(self.folder, self.quarantine.known)
 
 
-def open_data(config: DataConfig, *, kept: Path | None, unlabeled: bool, peers: Peers | None = None) -> RunData:
+def open_data(
+    config: DataConfig, folder: Path, *, resumed: bool, unlabeled: bool, peers: Peers | None = None
+) -> RunData:
     """Find the samples of a run, or read those that it kept, and check them.
 
     Args:
         config: the settings.
-        kept: of a run to continue, where it keeps its lists.
+        folder: where the run keeps its lists, or will.
+        resumed: whether the run is to be continued.
         unlabeled: whether the method uses unlabeled images; if not, the run has none.
         peers: the processes that share the check; each of them must call.
 
     Raises:
-        DataError: as `load_dataset` and `check_dataset`; a file's name cannot stand in a list; or files are not what
-            they were when the run began.
+        DataError: as `load_dataset` and `check_dataset`; a file's name cannot stand in a list; files are not what they
+            were when the run began, or when their checksums were written; or too many are damaged.
     """
-    record = read_record(kept, config) if kept else None
+    peers = peers or Alone()
+    record = read_record(folder, config) if resumed else None
     dataset = record.dataset if record else load_dataset(config)
     if not unlabeled:
         dataset = replace(dataset, unlabeled=())
     for sample in (*dataset.labeled, *dataset.unlabeled, *dataset.val):
         list_line(sample, dataset.root)  # refuse a name that `keep` could not write
-    found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers)
-    notes = (*dataset.notes, *found.notes(dataset.spec))
+    known = read_quarantine(folder) if resumed else {}
+    found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers, damaged=known)
+    dataset = _with_checksums(dataset, config, found)
+    notes = (*dataset.notes, *found.notes(dataset.spec), *found.similarities())
     if record:
-        record.refuse_changes(found.files)
+        replaceable = {str(path) for sample in dataset.unlabeled if sample.id in known for path in sample.frames}
+        record.refuse_changes({path: file for path, file in found.files.items() if path not in replaceable})
         notes += _continued(record, config, unlabeled)
-    elif kept:
+    elif resumed:
         notes += ("this run has kept no lists: its images are drawn anew, and kept from now on",)
-    return RunData(replace(dataset, notes=notes), found.files, recorded=record is not None)
+    mended = sorted(known.keys() - found.damaged.keys())
+    if mended:
+        notes += (f"{len(mended)} images that were damaged can be read, and are used from now on: {some(mended)}",)
+    quarantine = Quarantine(
+        folder, images=len(dataset.unlabeled), share=config.quarantine, peers=peers, known=found.damaged
+    )
+    quarantine.refuse_many()
+    return RunData(
+        folder=folder,
+        dataset=replace(dataset, notes=notes),
+        files=found.files,
+        quarantine=quarantine,
+        recorded=record is not None,
+    )
+
+
+def _with_checksums(dataset: Dataset, config: DataConfig, found: Findings) -> Dataset:
+    """Hold what was hashed against the checksums of the data set, if it has some; the rest when it is read."""
+    path = find_manifest(config)
+    if path is None:
+        return dataset
+    sums = read_manifest(path)
+    names = ((listed_name(Path(file), dataset.root), print_.sha256) for file, print_ in found.files.items())
+    changed = [dataset.root / name for name, sha256 in names if sha256 and sums.get(name, sha256) != sha256]
+    Findings(faults=[(number, str(changed_file(file))) for number, file in enumerate(changed)]).raise_faults()
+    return replace(dataset, checksums=sums, notes=(*dataset.notes, f"files are held against {path} when they are read"))
 
 
 def _continued(record: Record, config: DataConfig, unlabeled: bool) -> tuple[str, ...]:

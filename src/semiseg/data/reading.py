@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from semiseg.data.predicted import refuse_predicted
 from semiseg.errors import DataError, SemisegError
@@ -71,6 +71,8 @@ def _too_large(what: str, path: Path, max_pixels: int) -> DataError:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known format"  # Pillow's own words repeat the path
     return str(error) or type(error).__name__
 
 

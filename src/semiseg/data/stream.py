@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -18,12 +20,16 @@ from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
-from semiseg.data.lists import Sample
+from semiseg.data.lists import Sample, listed_name
+from semiseg.data.manifest import hold_against
 from semiseg.data.reading import read_image
 from semiseg.data.spec import read_class_ids
 from semiseg.data.workers import leave_signals_to_the_trainer
-from semiseg.errors import SemisegError
+from semiseg.errors import DataError, SemisegError
 from semiseg.seeding import rng
+
+_REDRAWS = 20
+"""How often a sample is drawn in the place of one that cannot be read; where all fail, most of the data is gone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,11 +129,17 @@ class TrainStream(TorchDataset[Batch]):
         unlabeled = positions(division.unlabeled, chunk, division.chunks) if division.unlabeled else []
         labeled_slots = [place * division.labeled + position for position in labeled]
         unlabeled_slots = [place * division.unlabeled + position for position in unlabeled]
+        damaged: dict[str, str] = {}
         labeled_part, labeled_ids = self._labeled(epoch, labeled_slots)
         nothing: tuple[None, list[str]] = (None, [])
-        unlabeled_part, unlabeled_ids = self._unlabeled(epoch, unlabeled_slots, "unlabeled") if unlabeled else nothing
-        pasted = bool(unlabeled) and self.second
-        second_part, second_ids = self._unlabeled(epoch, unlabeled_slots, "second unlabeled") if pasted else nothing
+        unlabeled_part, unlabeled_ids = (
+            self._unlabeled(epoch, unlabeled_slots, "unlabeled", damaged) if unlabeled else nothing
+        )
+        second_part, second_ids = (
+            self._unlabeled(epoch, unlabeled_slots, "second unlabeled", damaged)
+            if unlabeled and self.second
+            else nothing
+        )
         return Batch(
             place=Place(
                 seed=self.seed,
@@ -143,6 +155,7 @@ class TrainStream(TorchDataset[Batch]):
             second=second_part,
             pixels=self._pixels(labeled_part, unlabeled_part, second_part),
             ids=(*labeled_ids, *unlabeled_ids, *second_ids),
+            damaged=tuple(damaged.items()),
         )
 
     def _order(self, epoch: int, purpose: str, count: int) -> NDArray[np.int64]:
@@ -159,7 +172,7 @@ class TrainStream(TorchDataset[Batch]):
         drawn: list[list[ViewDraws]] = []
         for slot in slots:
             sample = self.dataset.labeled[order[slot]]
-            frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
+            frames = [self._read(path) for path in sample.frames]
             geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             masks.append(crop_mask(self._mask(sample), geometry, self.dataset.spec.ignore_value))
@@ -174,16 +187,17 @@ class TrainStream(TorchDataset[Batch]):
 
     def _mask(self, sample: Sample) -> NDArray[np.uint8]:
         assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
+        self._hold_against_checksum(sample.mask)
         return read_class_ids(sample.mask, self.dataset.spec, self.config.max_pixels)
 
-    def _unlabeled(self, epoch: int, slots: Sequence[int], purpose: str) -> tuple[Unlabeled, list[str]]:
-        order = self._order(epoch, purpose, len(self.dataset.unlabeled))
+    def _unlabeled(
+        self, epoch: int, slots: Sequence[int], purpose: str, damaged: dict[str, str]
+    ) -> tuple[Unlabeled, list[str]]:
         strong = "strong view" if purpose == "unlabeled" else f"strong view of {purpose}"
         images, ignores, ids = [], [], []
         drawn: list[list[ViewDraws]] = []
         for slot in slots:
-            sample = self.dataset.unlabeled[order[slot]]
-            frames = [read_image(path, self.config.max_pixels) for path in sample.frames]
+            sample, frames = self._draw_unlabeled(epoch, slot, purpose, damaged)
             geometry = self._draw_geometry(epoch, purpose, slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             ignores.append(padding(geometry))
@@ -191,6 +205,36 @@ class TrainStream(TorchDataset[Batch]):
             ids.append(sample.id)
         views = tuple(map(stack_views, zip(*drawn, strict=True)))
         return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), views), ids
+
+    def _draw_unlabeled(
+        self, epoch: int, slot: int, purpose: str, damaged: dict[str, str]
+    ) -> tuple[Sample, list[Image.Image]]:
+        """Read the sample of a slot; in the place of one that cannot be read another is drawn, for this slot alone.
+
+        So the other slots keep their samples, and the run is the same for any number of workers and processes.
+        """
+        samples = self.dataset.unlabeled
+        order = self._order(epoch, purpose, len(samples))
+        redraws = rng(self.seed, f"redraw of {purpose}", epoch, slot).integers(len(samples), size=_REDRAWS)
+        for index in (order[slot], *redraws):
+            sample = samples[index]
+            try:
+                return sample, [self._read(path) for path in sample.frames]
+            except DataError as error:
+                if not self.config.quarantine:
+                    raise
+                damaged[sample.id], last = str(error), error
+        raise last
+
+    def _read(self, path: Path) -> Image.Image:
+        self._hold_against_checksum(path)
+        return read_image(path, self.config.max_pixels)
+
+    def _hold_against_checksum(self, path: Path) -> None:
+        known = self.dataset.checksums
+        sha256 = known.get(listed_name(path, self.dataset.root)) if known else None
+        if sha256:
+            hold_against(path, sha256)
 
     def _pixels(self, labeled: Labeled, unlabeled: Unlabeled | None, second: Unlabeled | None) -> PixelCounts:
         """Count here in the worker, from masks and boxes alone: the loop reduces the counts before the forward pass."""

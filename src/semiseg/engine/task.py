@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from semiseg.data import TrainStream
+from semiseg.data import Quarantine, TrainStream
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
 from semiseg.engine.rundir import RunDirectory
@@ -27,6 +27,7 @@ class Task:
         method: what happens in one step.
         student: the model that learns, on the device.
         stream: the batches of the run.
+        quarantine: the unlabeled images that turned out to be damaged.
         evaluator: the val samples and how to evaluate.
         card: facts of the model, written with it.
         optimizer: over the student's parameters, at the full rates.
@@ -44,6 +45,7 @@ class Task:
     method: Method[Any]
     student: Segmenter
     stream: TrainStream
+    quarantine: Quarantine
     evaluator: Evaluator
     card: ModelCard
     optimizer: torch.optim.Optimizer

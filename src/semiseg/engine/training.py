@@ -140,6 +140,8 @@ def _stopped(task: Task, state: RunState, number: int) -> RunStopped:
 def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
     """Fetch the chunks of one step and divide their losses by the pixel counts of the whole global batch."""
     chunks = [next(batches).to(task.processes.device) for _ in range(task.stream.division.accumulate)]
+    for chunk in chunks:
+        task.quarantine.take(chunk.damaged)
     counts = task.processes.sum(torch.stack([chunk.pixels.stacked() for chunk in chunks]).sum(0))
     return [replace(chunk, pixels=PixelCounts.unstacked(counts)) for chunk in chunks]
 
@@ -169,6 +171,7 @@ def _log_training(task: Task, state: RunState, guard: Guard, log: RunLog, progre
         log.say(f"{values[SKIPPED]:.0f} steps up to step {state.step} skipped: loss or gradient not finite")
     values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}
     log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
+    task.quarantine.agree(log.say)
     if "loss" in values:
         log.status(progress.line(state.step, values, state.verdicts.best))
 

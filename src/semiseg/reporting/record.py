@@ -61,6 +61,8 @@ class RunRecord:
     """The model's card, once the run has left a model."""
     samples: tuple[Path, ...]
     """The pictures, oldest first."""
+    damaged: tuple[str, ...] = ()
+    """Unlabeled images that could not be read and were passed over."""
 
     def setting(self, key: str) -> str | None:
         """Return the plain value of a dotted config key as text; None if there is none."""
@@ -159,6 +161,7 @@ def read_run(run: Path) -> RunRecord:
         metrics=_metrics(run / "metrics.csv"),
         card=read_card(run / "model") if (run / "model" / "config.json").is_file() else None,
         samples=tuple(sorted((run / "samples").glob("*.png"))),
+        damaged=tuple(map(str, _json(run / "data" / "quarantine.json"))),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from semiseg.data.palette import Colour
 from semiseg.data.spec import SCORE_NAMES
+from semiseg.errors import some
 from semiseg.published import published_curve, published_runs
 from semiseg.reporting.charts import Chart, Line, line_chart
 from semiseg.reporting.record import RunRecord, Score
@@ -109,6 +110,8 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
     steps, epochs = record.setting("schedule.steps"), record.setting("schedule.epochs")
     entries.append(("Length", f"{steps} steps" if steps else f"{epochs} epochs" if epochs else None))
     entries += [(label, _count(record.environment.get(key))) for label, key in _COUNTS]
+    damaged = f"{len(record.damaged):,}: {some(record.damaged)}" if record.damaged else None
+    entries.append(("Unlabeled images passed over as damaged", damaged))
     return [(label, value) for label, value in entries if value]
 
 
