@@ -19,10 +19,11 @@ Captured = pytest.CaptureFixture[str]
 
 
 def tree(folder: Path) -> dict[str, str | None]:
-    """Return every path below a folder with the hash of its content."""
+    """Return every path below a folder with the hash of its content, but for the note of who last held a run."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
     }
 
 

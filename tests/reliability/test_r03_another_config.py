@@ -40,11 +40,13 @@ def test_r03_each_key_of_a_run_is_held_to(key: str, tmp_path: Path) -> None:
     now = with_another(key)
     assert flatten(now) != flatten(PLAIN)
     if key in FREE_ON_RESUME:
-        continue_run(RunDirectory(tmp_path), now, FREE_ON_RESUME)
+        (line,) = continue_run(RunDirectory(tmp_path), now, FREE_ON_RESUME)
+        assert line.startswith(f"{key}: ")
+        assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == now, "what is new is written down"
     else:
         with pytest.raises(RunError, match=rf"(?s)differs from that of the run:\n    {key}: .* in the run, .* now"):
             continue_run(RunDirectory(tmp_path), now, FREE_ON_RESUME)
-    assert contents(tmp_path) == before
+        assert contents(tmp_path) == before
 
 
 def test_r03_other_classes_are_refused_and_nothing_is_overwritten(
