@@ -152,6 +152,9 @@ CARDS: dict[str, Callable[[Path], object]] = {
     "an encoder from elsewhere": network_with(encoder="timm/hf-hub:evil/repository"),
     "an encoder from a folder": network_with(encoder="timm/local-dir:/tmp"),
     "a decoder of a path": network_with(decoder="../../evil"),
+    "a decoder of another kind": network_with(decoder={}),
+    "a neck of another kind": network_with(neck=[]),
+    "a licence of another kind": network_with(license={"name": []}),
     "features beyond measure": network_with(features=2**31),
     "levels beyond measure": network_with(level_widths=[2**31] * 4),
     "levels of another number": network_with(level_widths=[1]),
@@ -235,3 +238,37 @@ def test_s03_a_malformed_manifest_is_named(tmp_path: Path, manifest: str) -> Non
     (tmp_path / "step_00000001/manifest.json").write_text(manifest)
     with pytest.raises(RunError, match="every checkpoint is damaged"):
         load_checkpoint(tmp_path, lambda said: None)
+
+
+def rename(path: Path, change: Callable[[str], str]) -> None:
+    save_file({change(name): tensor for name, tensor in load_file(path).items()}, path)
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "no facts": lambda folder: (folder / "state.json").write_text('{"step": 3}'),
+    "facts of another kind": lambda folder: (folder / "state.json").write_text('{"step": 3, "meter_steps": "x"}'),
+    "an optimizer of texts": lambda folder: rename(
+        folder / "tensors.safetensors", lambda name: name.replace("optimizer/0/", "optimizer/zero/")
+    ),
+    "an optimizer of others": lambda folder: rename(
+        folder / "tensors.safetensors", lambda name: name.replace("optimizer/0/", "optimizer/9999/")
+    ),
+    "an optimizer without names": lambda folder: rename(
+        folder / "tensors.safetensors", lambda name: name.replace("optimizer/0/", "optimizer/")
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", STRANGE)
+def test_s03_a_checkpoint_that_was_tampered_with_is_not_resumed(
+    train_tiny: Callable[..., Any], tmp_path: Path, fault: str
+) -> None:
+    """The checksums are right, as whoever writes the file can make them."""
+    train_tiny("run", "--method", "supervised")
+    folder = max((tmp_path / "run/checkpoints").glob("step_*"))
+    STRANGE[fault](folder)
+    names = ("tensors.safetensors", "state.json")
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    (folder / "manifest.json").write_text(json.dumps(sums))
+    with pytest.raises(RunError, match=r"(?s)not of this run.*remedy"):
+        train_tiny("run", "--method", "supervised", resume=True)

@@ -142,11 +142,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo `optimizer_tensors` for an optimizer over the same parameters."""
+    """Undo `optimizer_tensors` for an optimizer over the same parameters.
+
+    Raises:
+        KeyError: a tensor is of no parameter.
+        ValueError: a tensor has another shape than its parameter.
+    """
     content = optimizer.state_dict()
+    parameters = dict(enumerate(parameter for group in optimizer.param_groups for parameter in group["params"]))
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
+        if tensor.shape not in (torch.Size(), parameters[int(index)].shape):
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")
         state.setdefault(int(index), {})[key] = tensor
     content["state"] = state
     optimizer.load_state_dict(content)

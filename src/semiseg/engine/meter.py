@@ -56,7 +56,13 @@ class Meter:
         return {name: processes.sum(value) for name, value in self.sums.items()}
 
     def restore(self, steps: int, sums: Mapping[str, Tensor], processes: Processes) -> None:
-        """Continue from a checkpoint: the main process holds the sums of all."""
+        """Continue from a checkpoint: the main process holds the sums of all.
+
+        Raises:
+            ValueError: a number of steps that is none.
+        """
+        if type(steps) is not int or steps < 0:
+            raise ValueError(f"{steps!r} is no number of steps")
         self.steps = steps
         self.sums = {
             name: value.to(processes.device) if processes.is_main else torch.zeros_like(value, device=processes.device)

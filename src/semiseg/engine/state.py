@@ -19,6 +19,7 @@ from semiseg.engine.checkpoint import (
 from semiseg.engine.meter import Meter
 from semiseg.engine.task import Task
 from semiseg.engine.verdicts import Verdicts
+from semiseg.errors import RunError
 from semiseg.methods import make_teacher
 from semiseg.models import Segmenter
 
@@ -66,7 +67,7 @@ def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> No
     """Continue from the newest whole checkpoint, or from the first step if there is none yet.
 
     Raises:
-        RunError: there are checkpoints, but all are damaged, or the newest is of another network.
+        RunError: there are checkpoints, but all are damaged, or the newest is of another network or run.
     """
     checkpoint = load_checkpoint(task.directory.checkpoints, say)
     if checkpoint is None:
@@ -77,10 +78,17 @@ def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> No
     require_shapes(checkpoint, wanted, task.directory.checkpoints)
     for name, model in models.items():
         model.load_state_dict(checkpoint.part(name))
-    restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
-    task.method.restore(checkpoint.part("method"))
+    try:
+        restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
+        task.method.restore(checkpoint.part("method"))
+        state.meter.restore(checkpoint.state["meter_steps"], checkpoint.part("meter"), task.processes)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"the checkpoint of step {checkpoint.step} is not of this run ({type(error).__name__}: {error})",
+            where=task.directory.checkpoints,
+            remedy="restore the folder from a copy, or start anew with --run.name NAME",
+        ) from error
     state.step = checkpoint.step
-    state.meter.restore(checkpoint.state["meter_steps"], checkpoint.part("meter"), task.processes)
     state.verdicts = Verdicts.read(task.directory.verdicts, state.step, say)
     say(f"resumed after step {state.step}")
     task.processes.wait()  # nobody writes while another still reads

@@ -79,16 +79,24 @@ def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
     good_widths = widths is None or (_is_tuple(widths) and len(widths) == 4 and all(map(_is_channels, widths)))
     return (
         ("model.encoder", isinstance(model.encoder, str), "the name of an encoder"),
-        ("model.neck", model.neck is None or model.neck in NECKS, ", ".join((*NECKS, "null"))),
-        ("model.decoder", model.decoder in DECODERS, ", ".join(DECODERS)),
+        ("model.neck", model.neck is None or _is_name(model.neck, NECKS), ", ".join((*NECKS, "null"))),
+        ("model.decoder", _is_name(model.decoder, DECODERS), ", ".join(DECODERS)),
         ("model.weights", isinstance(model.weights, str), "hub, meta, random or a path"),
-        ("model.license", model.license in (None, *LICENSES), f"{', '.join(LICENSES)}, or null"),
+        (
+            "model.license",
+            model.license is None or _is_name(model.license, LICENSES),
+            f"{', '.join(LICENSES)}, or null",
+        ),
         ("model.features", model.features is None or _is_channels(model.features), f"1 to {MAX_CHANNELS}, or null"),
         ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
         ("model.text", model.text is None or isinstance(model.text, str), "a path, or null"),
         ("model.text_of", model.text_of in ("names", "concepts"), "names or concepts"),
         ("model.trains", model.trains in get_args(Trains), ", ".join(get_args(Trains))),
     )
+
+
+def _is_name(value: object, table: Mapping[str, object]) -> bool:
+    return isinstance(value, str) and value in table
 
 
 def _is_int(value: object, low: int, high: int) -> bool:
