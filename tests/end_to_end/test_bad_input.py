@@ -226,8 +226,8 @@ def test_a_run_and_everything_that_is_refused_about_it(
     run = str(tmp_path / "x")
 
     assert "not empty" in refused(*words("--schedule.steps", "1"))
-    message = refused(*words("--schedule.steps", "1", "--optimizer.lr", "0.5", "--seed", "8", "--resume"))
-    assert "optimizer.lr: 0.001 in the run, 0.5 now" in message
+    message = refused(*words("--schedule.steps", "1", "--optimizer.weight_decay", "0.5", "--seed", "8", "--resume"))
+    assert "optimizer.weight_decay: 0.01 in the run, 0.5 now" in message
     assert "seed: 0 in the run, 8 now" in message
     assert "--run.name" in message
 
