@@ -9,8 +9,8 @@ from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
-from semiseg.data.lists import Sample, listed_name, read_list, sample_id
-from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source
+from semiseg.data.lists import Sample, listed_name, sample_id
+from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source, read_source_list
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
 from semiseg.seeding import rng
@@ -97,7 +97,7 @@ def named_val(source: Source) -> Val:
     """
     listed = find_val_list(source)
     if listed:
-        return Val(tuple(read_list(listed, source.root, source.spec)), str(listed))
+        return Val(tuple(read_source_list(listed, source)), str(listed))
     images = source.root / source.spec.frames[0]
     if not all((images / part).is_dir() for part in ("train", "val")):
         return Val()
@@ -120,7 +120,7 @@ def load_pool(source: Source) -> Pool:
     val = named_val(source)
     published = source.published.split("all")
     if published:
-        samples, notes = read_list(published[0], source.root, source.spec), val.notes
+        samples, notes = read_source_list(published[0], source), val.notes
     else:
         refuse_lonely_masks(source.root, source.spec, known=val.samples)
         part, aside = _training_part(source)
@@ -178,7 +178,7 @@ def _further(folder: Path, source: Source, notes: list[str]) -> list[Sample]:
 
 
 def _named(source: Source, lists: str) -> list[Sample]:
-    return [sample for path in source.root.glob(lists) for sample in read_list(path, source.root, source.spec)]
+    return [sample for path in source.root.glob(lists) for sample in read_source_list(path, source)]
 
 
 def _listed(source: Source, lists: SplitLists, notes: list[str]) -> tuple[list[Sample], list[Sample], Val]:
@@ -187,8 +187,8 @@ def _listed(source: Source, lists: SplitLists, notes: list[str]) -> tuple[list[S
     if not val.samples:
         raise DataError("no val list", where=root, remedy="pass --data.val LIST or name it in dataset.yaml")
     notes += val.notes
-    labeled = read_list(lists.labeled, root, spec)
-    unlabeled = read_list(lists.unlabeled, root, spec, masks=False) if lists.unlabeled else []
+    labeled = read_source_list(lists.labeled, source)
+    unlabeled = read_source_list(lists.unlabeled, source, masks=False) if lists.unlabeled else []
     if lists.rest:
         # Not only labeled and val: what any other list of the data set names is somebody's test set.
         taken = {sample.frames for sample in (*labeled, *val.samples, *_named(source, "splits/*.txt"))}

@@ -11,10 +11,10 @@ from semiseg.data.check import Tick, look_at_all, refuse_ignored_class
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Findings
-from semiseg.data.lists import listed_name, read_list
+from semiseg.data.lists import listed_name
 from semiseg.data.looking import look_at_images
 from semiseg.data.manifest import NAME, changed_file, find_manifest, read_manifest, write_manifest
-from semiseg.data.source import open_source
+from semiseg.data.source import open_source, read_source_list
 from semiseg.errors import DataError
 
 _PARTS = ("labeled", "unlabeled", "val")
@@ -124,7 +124,7 @@ def manifest_place(config: DataConfig) -> Path:
 def _of_list(config: DataConfig, path: Path) -> Dataset:
     """Return the samples of one list."""
     source = open_source(config)
-    samples = read_list(path, source.root, source.spec)
+    samples = read_source_list(path, source)
     labeled, unlabeled = (tuple(s for s in samples if bool(s.mask) is masked) for masked in (True, False))
     return Dataset(source.spec, labeled, unlabeled, (), root=source.root)
 

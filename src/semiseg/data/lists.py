@@ -98,8 +98,10 @@ def inside(name: str, root: Path, where: str) -> Path:
     """Join a listed path to the root.
 
     Raises:
-        DataError: it would leave the root.
+        DataError: it would leave the root, or no file can be called so.
     """
+    if "\0" in name:
+        raise DataError("a zero byte in a path", where=where, expected="text", remedy="restore the list")
     if name.startswith("/") or (".." in name and ".." in name.split("/")):
         raise DataError(
             f"path {name!r} leaves the data folder",

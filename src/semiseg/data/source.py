@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from semiseg.data.config import DataConfig
-from semiseg.data.lists import inside
+from semiseg.data.folders import real_paths
+from semiseg.data.lists import Sample, inside, listed_name, read_list
 from semiseg.data.published_splits import PublishedLists
 from semiseg.data.spec import PAIRS, DatasetSpec, read_spec, shipped_specs
 from semiseg.errors import DataError, closest
@@ -90,6 +93,38 @@ def find_val_list(source: Source) -> Path | None:
         return _spec_list("val", source)
     own = source.root / "splits/val.txt"
     return own if own.is_file() else source.published.val()
+
+
+def read_source_list(path: Path, source: Source, *, masks: bool = True) -> list[Sample]:
+    """Read a list of a data set; see `read_list`.
+
+    What it names lies in the data folder, also with links followed. Links may lead elsewhere only below the folders of
+    images and masks, where a search follows them too, and in data sets that the package knows, whose folders
+    `data prepare` links.
+
+    Raises:
+        DataError: as `read_list`, or a path leaves the data folder by a link.
+    """
+    samples = read_list(path, source.root, source.spec, masks=masks)
+    if source.config.spec is None:
+        _refuse_ways_out(path, source, samples)
+    return samples
+
+
+def _refuse_ways_out(path: Path, source: Source, samples: Iterable[Sample]) -> None:
+    spec, root = source.spec, os.path.realpath(source.root)
+    searched = tuple(f"{source.root / PurePath(folder).parts[0]}/" for folder in (*spec.frames, spec.masks) if folder)
+    files = [file for sample in samples for file in (*sample.frames, sample.mask) if file]
+    elsewhere = [file for file in files if not str(file).startswith(searched)]
+    for file, real in zip(elsewhere, real_paths(elsewhere), strict=True):
+        if not real.startswith(os.path.join(root, "")):
+            raise DataError(
+                f"{listed_name(file, source.root)!r} leaves the data folder by a link",
+                where=path,
+                expected=f"a file in {root}",
+                remedy="list files of the data folder; if the link is yours, name its folder by `frames` or `masks` in "
+                "dataset.yaml",
+            )
 
 
 def _no_split(split: str, source: Source) -> DataError:

@@ -22,6 +22,8 @@ _EXPECTED = (
     "VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation} and "
     "benchmark_RELEASE/dataset/cls, or the contents of VOC2012 and of dataset"
 )
+_MAX_SBD_BYTES = 1_000_000
+"""Files of SBD have up to some 20 kB. They are compressed, a thousandfold at most, so this bounds the memory."""
 
 
 def plan(raw: Path, out: Path) -> Plan:
@@ -78,6 +80,8 @@ def read_sbd(path: Path) -> NDArray[np.uint8]:
     from scipy.io import loadmat
 
     try:
+        if path.stat().st_size > _MAX_SBD_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes")
         mask_HW = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0])
         if mask_HW.ndim != 2 or mask_HW.dtype != np.uint8:
             raise ValueError(f"{mask_HW.ndim} dimensions of {mask_HW.dtype}")
