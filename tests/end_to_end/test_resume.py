@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from students import student_words
 
 from semiseg.api import TrainedRun
 from semiseg.engine import judging, state, training
 from semiseg.errors import RunError
+from semiseg.methods import METHODS
 
 TrainTiny = Callable[..., TrainedRun]
 Numbers = Callable[[Path], dict[tuple[int, str], float]]
@@ -154,16 +156,32 @@ def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
     assert (resumed.result.best, resumed.result.best_step) == (undisturbed.result.best, undisturbed.result.best_step)
 
 
-def test_batch_norm_momentum_and_a_second_unlabeled_batch_resume(
-    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
+SGD = ("--optimizer.kind", "sgd")
+OWN = {
+    "unimatch_v1": (
+        *("--model.encoder", "timm/test_resnet", "--model.decoder", "deeplabv3plus", "--model.features", "8", *SGD),
+    ),
+    "allspark": ("--allspark.warmup_epochs", "1", "--model.decoder", "segformer", "--model.features", "16", *SGD),
+    "semivl": ("--model.trains", "attention", "--semivl.guidance_threshold", "0.3"),
+}
+"""Settings with all that a method has to remember: the means of batch norm, momentum, a memory, a frozen guide."""
+REMEMBERED = {"unimatch_v1": "running_mean", "allspark": "method/maps"}
+"""A part of the name of such a tensor."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_resumes_in_the_middle_of_an_epoch(
+    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """UniMatch V1 as published, but small: the running means and SGD's momentum are part of the run."""
-    words = ("--method", "unimatch_v1", "--optimizer.kind", "sgd", "--model.encoder", "timm/test_resnet")
-    words += ("--model.decoder", "deeplabv3plus", "--model.features", "8", *LENGTHS)
+    words = (*student_words(method), *OWN.get(method, ()), "--schedule.steps", "8", "--schedule.checkpoint_every", "4")
     undisturbed = train_tiny("undisturbed", *words)
     with dying(monkeypatch, "save_state", 2):
         train_tiny("died", *words)
-    assert_same_run(train_tiny("died", *words, resume=True).path, undisturbed.path, numbers)
+    torch.rand(3)  # whoever trains now has another history
+    resumed = train_tiny("died", *words, resume=True)
+    assert "resumed after step 4" in (resumed.path / "train.log").read_text()
+    assert_same_run(resumed.path, undisturbed.path, numbers)
+    assert any(REMEMBERED.get(method, "optimizer/") in name for name in tensors(resumed.path))
 
 
 def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from semiseg.api import TrainedRun
 from semiseg.data.scenes import CLASSES
@@ -32,33 +30,6 @@ def test_texts_that_cannot_be_had_leave_no_run_behind(train_tiny: TrainTiny, tmp
     with pytest.raises(ModelError, match="no such file of text embeddings"):
         train_tiny("run", *TINY_CLIP, "--model.text", str(tmp_path / "none.safetensors"))
     assert not (tmp_path / "run").exists()
-
-
-def test_spatial_fine_tuning_with_a_guide_resumes_bit_exactly(
-    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("--method", "semivl", *TINY_CLIP, "--model.trains", "attention", "--semivl.guidance_threshold", "0.3")
-    words += ("--schedule.steps", "4", "--schedule.checkpoint_every", "2")
-    undisturbed = train_tiny("undisturbed", *words).path
-    first = torch.optim.AdamW.step
-    done: list[None] = []
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        done.append(None)
-        if len(done) == 4:
-            raise KeyboardInterrupt
-        return first(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", dying)
-        with pytest.raises(KeyboardInterrupt):
-            train_tiny("died", *words)
-    resumed = train_tiny("died", *words, resume=True).path
-    assert "resumed after step 2" in (resumed / "train.log").read_text()
-    end = "checkpoints/step_00000004/tensors.safetensors"
-    found, expected = load_file(resumed / end), load_file(undisturbed / end)
-    assert found.keys() == expected.keys()
-    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
 
 
 def test_attention_and_positions_learn_and_the_rest_of_the_encoder_stays(train_tiny: TrainTiny) -> None:

@@ -266,36 +266,6 @@ def test_processes_remember_the_same_channels_in_the_same_order(
         torch.testing.assert_close(first[name], tensor)
 
 
-def test_a_run_resumes_as_if_nothing_had_happened(train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a memory, batch norm, dropout and momentum, from the warm-up into what follows."""
-    words = (
-        *("--method", "allspark", "--allspark.warmup_epochs", "1", "--model.neck", "allspark"),
-        *("--model.decoder", "segformer", "--model.features", "16", "--optimizer.kind", "sgd"),
-        *("--schedule.steps", "6", "--schedule.checkpoint_every", "2"),
-    )
-
-    def tensors(run: TrainedRun) -> dict[str, Tensor]:
-        return load_file(sorted((run.path / "checkpoints").iterdir())[-1] / "tensors.safetensors")
-
-    whole = tensors(train_tiny("whole", *words))
-    assert {"method/maps", "method/next"} <= whole.keys()
-    step = AllSpark.step
-
-    def interrupted(self: AllSpark, student: nn.Module, teacher: Segmenter, batch: Batch) -> Any:
-        if batch.place.step == 3:
-            raise KeyboardInterrupt
-        return step(self, student, teacher, batch)
-
-    monkeypatch.setattr(AllSpark, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train_tiny("cut", *words)
-    monkeypatch.undo()
-    torch.rand(3)
-    resumed = tensors(train_tiny("cut", *words, resume=True))
-    assert resumed.keys() == whole.keys()
-    assert [name for name in whole if not torch.equal(resumed[name], whole[name])] == []
-
-
 def test_two_processes_train(
     tiny_words: Callable[..., list[str]], train_by_two: Callable[[list[str]], str], tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from students import COUPLED, STUDENTS
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, Division, PixelCounts, TrainStream, load_dataset
@@ -33,15 +34,6 @@ from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
 LEARNS = ConsistencyConfig(threshold=0.2)
 """A threshold that an untrained teacher reaches here and there."""
-
-STUDENTS = {
-    "allspark": ModelConfig(encoder="vit_nano", weights="random", neck="allspark"),
-    "semivl": ModelConfig(encoder="clip_nano", decoder="semivl", weights="random"),
-}
-"""The student of each method that needs more than an encoder and a decoder."""
-
-COUPLED = {"allspark"}
-"""Methods whose images see the others of their chunk, as published: their losses depend on how the batch is divided."""
 
 
 @dataclass(frozen=True)
