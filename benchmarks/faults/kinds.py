@@ -96,6 +96,6 @@ KINDS = (
     Kind("SIGTERM", _signal(signal.SIGTERM), (143,), processes=(1, 2)),
     Kind("SIGUSR1", _signal(signal.SIGUSR1), (143,), processes=(1, 2)),
     Kind("full disk", _fill_disk, (2,), says="cannot write"),
-    Kind("dead loader process", _kill_worker, (0, 2), says="loader", workers=1),
+    Kind("dead loader process", _kill_worker, (0, 2), says="the loader processes died twice", workers=1),
     Kind("dead rank of two", _KILL, (-9, 1, 2), processes=(2,)),
 )

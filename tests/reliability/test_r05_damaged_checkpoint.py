@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import torch
 
 from semiseg.api import TrainedRun
 from semiseg.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from semiseg.errors import RunStopped
+from semiseg.methods.unimatch_v2 import UniMatchV2
 
 FILES = ["tensors.safetensors", "state.json", "manifest.json"]
 
@@ -70,3 +74,30 @@ def test_a_training_goes_on_from_the_checkpoint_before_the_damaged_one(
     log = (run.path / "train.log").read_text()
     assert "checkpoint step_00000013 is damaged" in log
     assert "resumed after step 12" in log
+
+
+def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_whole_one(
+    train_tiny: Callable[..., TrainedRun],
+    end_state: Callable[[Path], dict[str, torch.Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    words = ("--schedule.steps", "7", "--schedule.checkpoint_every", "3")
+    expected = end_state(train_tiny("whole", *words).path)
+    step, folder = UniMatchV2.step, tmp_path / "x" / "checkpoints"
+
+    for last in (5, 6):  # after 3 and 5, of which 5 is damaged, 6 is damaged, too
+
+        def stopped(self: UniMatchV2, student: Any, teacher: Any, batch: Any, last: int = last) -> Any:
+            if batch.place.step == last - 1:
+                signal.raise_signal(signal.SIGTERM)
+            return step(self, student, teacher, batch)
+
+        monkeypatch.setattr(UniMatchV2, "step", stopped)
+        with pytest.raises(RunStopped):
+            train_tiny("x", *words, resume=folder.exists())
+        (folder / f"step_{last:08d}" / "tensors.safetensors").write_bytes(b"")
+    monkeypatch.undo()
+    found = end_state(train_tiny("x", *words, resume=True).path)
+    assert "resumed after step 3\n" in (tmp_path / "x" / "train.log").read_text()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []

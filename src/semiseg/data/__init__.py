@@ -9,7 +9,8 @@ from semiseg.data.lists import Sample
 from semiseg.data.opening import RunData, open_data
 from semiseg.data.quarantine import Quarantine
 from semiseg.data.spec import DatasetSpec
-from semiseg.data.stream import Division, TrainStream, iterate, loader_workers
+from semiseg.data.stream import Division, TrainStream
+from semiseg.data.workers import iterate, loader_workers
 
 __all__ = [
     "Batch",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from semiseg.augment import StrongViewConfig, ViewDraws, cutmix, draw_view, stack_views
@@ -24,8 +22,7 @@ from semiseg.data.lists import Sample, listed_name
 from semiseg.data.manifest import hold_against
 from semiseg.data.reading import read_image
 from semiseg.data.spec import read_class_ids
-from semiseg.data.workers import leave_signals_to_the_trainer
-from semiseg.errors import DataError, SemisegError
+from semiseg.errors import DataError
 from semiseg.seeding import rng
 
 _REDRAWS = 20
@@ -252,57 +249,3 @@ def _order(seed: int, epoch: int, purpose: str, count: int, length: int) -> NDAr
     """Return which sample stands at each slot of an epoch: the list repeated to the epoch's length, shuffled."""
     repeated = np.arange(max(count, length), dtype=np.int64) % count
     return rng(seed, f"order of {purpose}", epoch).permutation(repeated)
-
-
-def loader_workers(wanted: int, processes: int) -> int:
-    """Return the number of loader processes: as wanted, or for -1 the cores left to this process, at most 8.
-
-    Args:
-        wanted: 0 or more, or -1.
-        processes: how many train on this machine.
-    """
-    if wanted >= 0:
-        return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(0, cores // processes - 1))
-
-
-def iterate(stream: TrainStream, *, start: int, workers: int, pin: bool) -> Iterator[Batch]:
-    """Yield the chunks from step `start` on, read ahead by `workers` processes (0: read here).
-
-    Args:
-        stream: the run's batches.
-        start: first step.
-        workers: loader processes.
-        pin: copy to page-locked memory, for a GPU.
-
-    Raises:
-        DataError: a file turned out to be damaged.
-    """
-    first = start * stream.division.accumulate
-    loader = DataLoader(
-        _Carried(stream),
-        batch_size=None,
-        sampler=range(first, len(stream)),
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=leave_signals_to_the_trainer if workers else None,
-    )
-    for batch in loader:
-        if isinstance(batch, SemisegError):
-            raise batch
-        yield batch
-
-
-class _Carried(TorchDataset["Batch | SemisegError"]):
-    """Hands errors over as items: torch would raise its own RuntimeError for ours, with the worker's traceback."""
-
-    def __init__(self, stream: TrainStream) -> None:
-        self.stream = stream
-
-    def __getitem__(self, index: int) -> Batch | SemisegError:
-        try:
-            return self.stream[index]
-        except SemisegError as error:
-            return error

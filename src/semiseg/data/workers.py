@@ -1,11 +1,118 @@
-"""How a loader process treats signals that are meant for the training process."""
+"""Loader processes: they read ahead, leave signals to the training process, and are replaced where one dies."""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from semiseg.data.batch import Batch
+from semiseg.data.stream import TrainStream
+from semiseg.errors import DataError, SemisegError
 
 _GRACE = 30
 """Seconds that the training process has for its checkpoint after everybody was told to end."""
+
+_DEATHS = ("exited unexpectedly", "is killed by signal")
+"""How torch says, in a plain RuntimeError, that a loader process is gone; one that goes while it hands over a chunk
+shows as a connection that ends."""
+
+
+def loader_workers(wanted: int, processes: int) -> int:
+    """Return the number of loader processes: as wanted, or for -1 the cores left to this process, at most 8.
+
+    Args:
+        wanted: 0 or more, or -1.
+        processes: how many train on this machine.
+    """
+    if wanted >= 0:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(0, cores // processes - 1))
+
+
+def iterate(
+    stream: TrainStream, *, start: int, workers: int, pin: bool, warn: Callable[[str], object] = lambda _: None
+) -> Iterator[Batch]:
+    """Yield the chunks from step `start` on, read ahead by `workers` processes (0: read here).
+
+    Where such a process dies, others take over at the chunk that is due, with the same draws.
+
+    Args:
+        stream: the run's batches.
+        start: first step.
+        workers: loader processes.
+        pin: copy to page-locked memory, for a GPU.
+        warn: told of each death.
+
+    Raises:
+        DataError: a file turned out to be damaged, or the loader processes died again before they gave anything.
+    """
+    due = start * stream.division.accumulate
+    died_at = -1
+    while due < len(stream):
+        try:
+            for batch in _read_ahead(stream, due, workers, pin):
+                if isinstance(batch, SemisegError):
+                    raise batch
+                yield batch
+                due += 1
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _DEATHS):
+                raise
+            if died_at == due:
+                raise _dead(due // stream.division.accumulate) from error
+            died_at = due
+            warn(f"a loader process died before step {due // stream.division.accumulate + 1}; others take over")
+
+
+def _dead(steps: int) -> DataError:
+    return DataError(
+        f"the loader processes died twice before step {steps + 1}",
+        where="data.workers",
+        expected="enough memory, and enough shared memory (/dev/shm), for all of them",
+        remedy="see with `semiseg doctor` what there is, then --resume with a lower --data.workers; 0 needs none",
+    )
+
+
+def _read_ahead(stream: TrainStream, first: int, workers: int, pin: bool) -> Iterator[Batch | SemisegError]:
+    """Return an iterator over the chunks from `first` on.
+
+    Torch's handler of SIGCHLD is taken out again: it would raise wherever the training process happens to be when a
+    loader process dies, in the middle of an optimizer step or of a checkpoint, instead of where a batch is fetched.
+    """
+    loader = DataLoader(
+        _Carried(stream),
+        batch_size=None,
+        sampler=range(first, len(stream)),
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals_to_the_trainer if workers else None,
+    )
+    if not workers or not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    chunks = iter(loader)
+    signal.signal(signal.SIGCHLD, before)
+    return chunks
+
+
+class _Carried(TorchDataset["Batch | SemisegError"]):
+    """Hands errors over as items: torch would raise its own RuntimeError for ours, with the worker's traceback."""
+
+    def __init__(self, stream: TrainStream) -> None:
+        self.stream = stream
+
+    def __getitem__(self, index: int) -> Batch | SemisegError:
+        try:
+            return self.stream[index]
+        except SemisegError as error:
+            return error
 
 
 def leave_signals_to_the_trainer(_: int) -> None:

@@ -56,7 +56,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     remove_drafts(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    final = folder / f"step_{checkpoint.step:08d}"
+    final = folder / _name(checkpoint.step)
     with whole_folder(final) as draft:
         save_file(tensors, draft / _TENSORS)
         (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), "utf-8")
@@ -88,6 +88,16 @@ def load_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | N
             "every checkpoint is damaged", where=folder, remedy="restore the folder, or start again under another name"
         )
     return None
+
+
+def drop_later(folder: Path, step: int) -> None:
+    """Remove the checkpoints after the one that a run continues from, which `load_checkpoint` has passed over.
+
+    They would count among the newest two, and each damaged one that is kept costs a whole one.
+    """
+    for path in _checkpoints(folder):
+        if path.name > _name(step):
+            shutil.rmtree(path)
 
 
 def require_shapes(checkpoint: Checkpoint, wanted: Mapping[str, Mapping[str, Tensor]], where: object) -> None:
@@ -124,6 +134,10 @@ def _read(path: Path) -> Checkpoint:
     if type(step) is not int or step < 0:
         raise ValueError("it names no step")
     return Checkpoint(step, load_file(path / _TENSORS), state)
+
+
+def _name(step: int) -> str:
+    return f"step_{step:08d}"
 
 
 def _checkpoints(folder: Path) -> list[Path]:

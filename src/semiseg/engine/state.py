@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semiseg.engine.checkpoint import (
     Checkpoint,
+    drop_later,
     load_checkpoint,
     optimizer_tensors,
     require_shapes,
@@ -92,3 +93,4 @@ def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> No
     state.verdicts = Verdicts.read(task.directory.verdicts, state.step, say)
     say(f"resumed after step {state.step}")
     task.processes.wait()  # nobody writes while another still reads
+    task.processes.by_main(lambda: drop_later(task.directory.checkpoints, checkpoint.step))

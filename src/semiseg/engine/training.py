@@ -79,7 +79,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         if _evaluation_is_due(task, state):
             evaluate_run(task, state, log, progress, stop)
             _leave_if_asked(task, state, stop)
-        batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task))
+        batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
         while state.step < steps:
             set_lr(state.optimizer, lr_factor(state.step, steps))
             chunks = _next_chunks(task, batches)

@@ -23,7 +23,7 @@ from semiseg.data.prepare.making import (
     refuse_nothing,
     refuse_overwriting,
 )
-from semiseg.data.stream import loader_workers
+from semiseg.data.workers import loader_workers
 from semiseg.errors import DataError, closest
 
 __all__ = ["DATASETS", "Count", "Prepared", "prepare"]
