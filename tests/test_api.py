@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import semiseg
-from semiseg.api import TrainedRun, divide, evaluate, recipe_config, run_name
+from semiseg.api import TrainedRun, evaluate, recipe_config
+from semiseg.assembly import divide, run_name
 from semiseg.config import Config, RunConfig, make_config
 from semiseg.data import DataConfig
 from semiseg.engine.distributed import Processes

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from semiseg.api import recipe_config, run_name
+from semiseg.api import recipe_config
+from semiseg.assembly import run_name
 from semiseg.config import Config, make_config
 from semiseg.data.spec import read_spec, shipped_specs
 from semiseg.engine.schedule import lr_scale
