@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
@@ -135,7 +135,8 @@ def _parse(line: str, root: Path, spec: DatasetSpec, where: str, anywhere: bool)
         )
     paths = [root / name if anywhere else inside(name, root, where) for name in fields]
     mask = paths[count] if len(fields) > count and fields[count] != "None" else None
-    return Sample(sample_id(fields[0], spec), tuple(paths[:count]), mask)
+    # As the file system reads the name, so that `a//b` and `a/./b` are the sample `a/b`, also in a list written anew.
+    return Sample(sample_id(PurePosixPath(fields[0]).as_posix(), spec), tuple(paths[:count]), mask)
 
 
 def sample_id(image: str, spec: DatasetSpec) -> str:
