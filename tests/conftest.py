@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,34 @@ def launch_two(python: tuple[list[str], dict[str, str]], free_port: Callable[[],
         return done.stderr
 
     return run
+
+
+@pytest.fixture
+def launcher(python: tuple[list[str], dict[str, str]]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return `start(options, words, **variables)`: torchrun with `semiseg train`, ended when the test ends.
+
+    Without `--nnodes`, it runs two processes on this machine.
+    """
+    command, environment = python
+    started: list[subprocess.Popen[str]] = []
+
+    def start(options: list[str], words: list[str], **variables: str) -> subprocess.Popen[str]:
+        here = [] if "--nnodes" in options else ["--standalone", "--nproc-per-node", "2"]
+        process = subprocess.Popen(
+            [*command, "torch.distributed.run", *here, *options, "-m", "semiseg", "train", *words],
+            env={**environment, **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.terminate()  # it ends its own processes
+            process.communicate()
 
 
 @pytest.fixture(scope="session")

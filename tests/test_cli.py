@@ -232,6 +232,15 @@ def test_train_names_what_is_wrong(words: list[str], says: str, train_call: dict
     assert not train_call
 
 
+def test_the_main_process_speaks_for_all(
+    train_call: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "--json", str(tmp_path / "t.json")]) == 0
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_val_images_says_so(
     train_call: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
 ) -> None:
@@ -336,7 +345,9 @@ def test_slurm_writes_a_script_and_says_how_to_submit_it(capsys: Captured, tmp_p
     script = tmp_path / "job.sh"
     words = ["slurm", "pascal/92-unimatch_v2-dinov2_base", "--nodes", "2", "--gpus", "4", "--out", str(script)]
     assert main([*words, "--data.root", "/data/pascal", "--sbatch=--time=24:00:00"]) == 0
-    assert capsys.readouterr().out == f"sbatch {script}\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("semiseg fetch pascal/92-unimatch_v2-dinov2_base --data.root /data/pascal  # before")
+    assert said[1:] == [f"sbatch {script}"]
     assert "#SBATCH --nodes=2" in script.read_text()
     assert "#SBATCH --time=24:00:00" in script.read_text()
     assert "did you mean '--data.root'" in refused(capsys, *words, "--data.rooot", "x")

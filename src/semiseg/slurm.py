@@ -1,4 +1,4 @@
-"""A submit script for a Slurm cluster: one or many nodes, back into the queue at the time limit, resumed there."""
+"""A submit script for a Slurm cluster: one or many nodes, saved and requeued at the time limit, resumed there."""
 
 from __future__ import annotations
 
@@ -15,41 +15,67 @@ from semiseg.assembly import divide, run_name
 from semiseg.engine.distributed import Processes
 from semiseg.errors import ConfigError, RunError
 from semiseg.files import write_text
+from semiseg.printable import printable
 
 _SCRIPT = Template("""\
 #!/bin/bash
 # $name on $nodes node(s) with $gpus GPU(s) each. Submit it with sbatch from the directory that holds the runs; the same
-# command, after whatever ended the job, goes on from the newest checkpoint.
+# command, after whatever ended the job, goes on from the newest checkpoint. Where the nodes have no network, fetch the
+# lists and weights before, on one that has:
+#   semiseg fetch $fetched
 #SBATCH --job-name=$name
 #SBATCH --nodes=$nodes
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=$gpus
+#SBATCH --cpus-per-task=$cpus
 #SBATCH --output=%x-%j.out
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 $options
-set -euo pipefail
+set -uo pipefail
 
-# Two minutes before the time limit the job puts itself back into the queue.
-back_into_the_queue() {
-    scontrol requeue "$$SLURM_JOB_ID"
-    wait
+# Two minutes before its time limit the job lets the training save a checkpoint and goes back into the queue. srun hands
+# this signal on to the launchers, and they to the training; of SIGTERM, srun would kill them.
+told=
+step=
+tell_the_training() {
+    told=yes
+    [ -z "$$step" ] || kill -USR1 "$$step"
 }
-trap back_into_the_queue USR1
+trap tell_the_training USR1
 
-resume=()
-if [ -f $config ]; then
-    resume=(--resume)
-fi
+# Without this, launchers that go on could not meet one that is new (PyTorch issue 135712).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 first_node=$$(scontrol show hostnames "$$SLURM_JOB_NODELIST" | head -n 1)
 
-# One launcher on each node; they meet at the first one, at a port of the job's own.
-srun $python -m torch.distributed.run --nnodes $nodes --nproc-per-node $gpus --rdzv-backend c10d \\
-    --rdzv-id "$$SLURM_JOB_ID" --rdzv-endpoint "$$first_node:$$((20000 + SLURM_JOB_ID % 20000))" \\
-    -m semiseg train $words "$${resume[@]}" &
-wait $$!
+# One launcher on each node; they meet at the first one, at a port of the job's own. If a process dies, all are started
+# again, up to $restarts times, from the newest checkpoint.
+srun --cpus-per-task="$${SLURM_CPUS_PER_TASK:-$cpus}" $python -m torch.distributed.run \\
+    --nnodes $nodes --nproc-per-node $gpus --max-restarts $restarts \\
+    --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \\
+    --rdzv-backend c10d --rdzv-id "$$SLURM_JOB_ID-$${SLURM_RESTART_COUNT:-0}" \\
+    --rdzv-endpoint "$$first_node:$$((20000 + SLURM_JOB_ID % 20000))" \\
+    -m semiseg train $words --resume auto &
+step=$$!
+
+wait "$$step"
+code=$$?
+while kill -0 "$$step" 2> /dev/null; do # the signal ends a wait, not the training
+    wait "$$step"
+    code=$$?
+done
+if [ -n "$$told" ] && [ "$$code" -ne 0 ]; then
+    scontrol requeue "$$SLURM_JOB_ID"
+fi
+exit "$$code"
 """)
+
+_CPUS = 8
+"""Cores for each GPU: one process and seven loaders."""
+
+_RESTARTS = 3
+"""How often a job starts its processes again before it fails: enough for chance, too few to hide a fault."""
 
 
 def slurm_script(
@@ -84,13 +110,15 @@ def slurm_script(
     name = run_name(config)
     words = [recipe, *overrides] if config.run.name else [recipe, *overrides, "--run.name", name]
     return _SCRIPT.substitute(
-        name=shlex.quote(name),
+        name=shlex.quote(printable(name)),
         nodes=nodes,
         gpus=gpus,
         options="\n".join(f"#SBATCH {option}" for option in options),
-        config=shlex.quote(str(Path(config.run.folder) / name / "config.yaml")),
+        cpus=_CPUS * gpus,
+        restarts=_RESTARTS,
         python=shlex.quote(sys.executable),
         words=shlex.join(words),
+        fetched=printable(shlex.join([recipe, *overrides])),
     ).replace("\n\n\n", "\n\n")
 
 

@@ -11,7 +11,7 @@ from semiseg import __version__
 from semiseg.cli.data import data_verb
 from semiseg.cli.models import compare_verb, convert_verb, evaluate_verb, predict_verb, report_verb
 from semiseg.cli.recipes import recipes_verb
-from semiseg.cli.training import demo_verb, doctor_verb, slurm_verb, train_verb
+from semiseg.cli.training import demo_verb, doctor_verb, fetch_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
 from semiseg.printable import printable
 
@@ -27,6 +27,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg data check|prepare|split      is it sound; masks and tiles of original releases; which images are labeled
   semiseg convert SOURCE OUT            a published checkpoint into a model, and back
   semiseg slurm RECIPE                  write a submit script for a cluster
+  semiseg fetch RECIPE                  fetch lists and weights for a machine without a network
   semiseg doctor                        what this machine can do
 
 Every verb has -h, and --json FILE writes its result for scripts."""
@@ -101,5 +102,6 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "data": data_verb,
     "convert": convert_verb,
     "slurm": slurm_verb,
+    "fetch": fetch_verb,
     "doctor": doctor_verb,
 }

@@ -1,7 +1,9 @@
-"""The verbs that make a run: demo, train, slurm, and doctor."""
+"""The verbs that make a run, and those before it: demo, train, slurm, fetch and doctor."""
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,6 +55,8 @@ def train_verb(words: list[str]) -> None:
     known, overrides = parser.parse_known_args(words)
     refuse_stray(overrides, "train")
     run = train(recipe_config(recipe, overrides), resume=known.resume)
+    if os.environ.get("RANK", "0") != "0":
+        return  # the main process speaks for all
     result = run.result
     name, best = SCORE_NAMES[result.score], result.best
     print(f"done: best {name} {best:.2%} at step {result.best_step}" if best is not None else "done: not evaluated")
@@ -80,8 +84,29 @@ def slurm_verb(words: list[str]) -> None:
     known, overrides = parser.parse_known_args(words)
     refuse_stray(overrides, "slurm")
     script = write_slurm(recipe, overrides, nodes=known.nodes, gpus=known.gpus, options=known.sbatch, out=known.out)
+    print(f"semiseg fetch {shlex.join([recipe, *overrides])}  # before, where the nodes have no network")
     print(f"sbatch {script}")
     write_json(known.json, {"script": str(script)})
+
+
+def fetch_verb(words: list[str]) -> None:
+    """Fetch what a training needs."""
+    from semiseg.api import recipe_config
+    from semiseg.fetching import fetch
+
+    parser = Parser("fetch", "Fetch lists and weights of a training into their caches; settings follow as for train.")
+    parser.usage = "semiseg fetch [RECIPE|CONFIG.yaml|FOLDER] [--json FILE] [--key value ...]"
+    if "-h" in words or "--help" in words:
+        print(parser.format_help())
+        return
+    recipe = take_recipe(words)
+    known, overrides = parser.parse_known_args(words)
+    refuse_stray(overrides, "fetch")
+    fetched = fetch(recipe_config(recipe, overrides))
+    for path in fetched.lists:
+        print(f"list     {path}")
+    print(f"weights  {fetched.weights}")
+    write_json(known.json, {"lists": [str(path) for path in fetched.lists], "weights": fetched.weights})
 
 
 def doctor_verb(words: list[str]) -> None:
