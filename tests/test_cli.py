@@ -397,7 +397,7 @@ def test_a_run_is_trained_evaluated_applied_and_reported(
 
 
 def test_evaluate_needs_the_folder_that_a_list_belongs_to(capsys: Captured) -> None:
-    for words in (["--data.val", "x"], ["--data.spec", "camvid"]):
+    for words in (["--data.val", "x"], ["--data.spec", "camvid"], ["--data.max_pixels", "9"]):
         assert "--data.root" in refused(capsys, "evaluate", "x", *words)
 
 

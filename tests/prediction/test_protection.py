@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from semiseg.api import recipe_config, train
+from semiseg.cli import main
 from semiseg.data.predicted import MARKER, is_predicted
 from semiseg.errors import DataError
 from semiseg.prediction import Predictor, predict
@@ -165,3 +166,16 @@ def test_training_takes_no_prediction_for_a_label_unasked(
         train(recipe_config(str(root), words))
     assert not (tmp_path / "run").exists()
     assert train(recipe_config(str(root), [*words, "--data.accept_predicted", "true"])).result.steps == 3
+
+
+def test_an_evaluation_takes_no_prediction_for_the_truth_unasked(
+    predictor: Predictor, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_fields(tmp_path / "fields", masks=None)
+    predict(predictor, root / "images", tmp_path / "out")
+    (tmp_path / "out").rename(root / "masks")
+    words = ["evaluate", str(model), "--data.root", str(root), "--device", "cpu", "--precision", "fp32"]
+    assert main(words) == 2
+    assert "--data.accept_predicted true" in capsys.readouterr().err
+    assert main([*words, "--data.accept_predicted", "true"]) == 0
+    assert "over the present classes it would be 100.00%" in capsys.readouterr().out

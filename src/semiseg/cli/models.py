@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, DataError, some
 
 if TYPE_CHECKING:
     from semiseg.api import ModelEvaluation
+    from semiseg.data import DataConfig
 
 
 def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
     from semiseg.api import evaluate
     from semiseg.cli.progress import shown_progress
-    from semiseg.data import DataConfig
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
     parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
-    parser.add_argument("--data.root", dest="root", help="data folder; default: that of the model's run")
-    parser.add_argument("--data.spec", dest="spec", help="name of a data set the package knows")
-    parser.add_argument("--data.val", dest="val", help="list of images and masks")
+    _add_data(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_precision(parser)
     parser.add_argument("--protocol", choices=("original", "sliding"), help="default: as in training")
     parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in training")
     options = parser.parse_args(words)
-    data = DataConfig(root=options.root, spec=options.spec, val=options.val) if options.root else None
-    if data is None and (options.spec or options.val):
-        raise ConfigError("--data.spec and --data.val need --data.root", remedy="name the data folder too")
+    data = _data(vars(options))
     how = {"precision": options.precision, "protocol": options.protocol, "tile": options.tile}
     with shown_progress("images") as progress:
         found = evaluate(options.model, data, device=options.device, progress=progress, **how)
@@ -39,6 +35,27 @@ def evaluate_verb(words: list[str]) -> None:
     figures = {**found.scores, "miou_present": found.miou_present, "absent": found.absent, "iou": iou}
     about = {"images": found.images, "list": found.origin, "trained_on": found.trained_on, "notes": found.notes}
     write_json(options.json, {**figures, "confusion": found.confusion_KK.tolist(), **about})
+
+
+def _add_data(parser: Parser) -> None:
+    """Add the options of the data to evaluate on."""
+    parser.add_argument("--data.root", help="data folder; default: that of the model's run. The next four need it")
+    parser.add_argument("--data.spec", help="name of a data set the package knows")
+    parser.add_argument("--data.val", help="list of images and masks")
+    parser.add_argument("--data.max_pixels", type=int, help="largest image that is opened, in pixels")
+    help_ = "true: also score against masks that `semiseg predict` wrote"
+    parser.add_argument("--data.accept_predicted", type=lambda word: word == "true", metavar="true|false", help=help_)
+
+
+def _data(options: dict[str, Any]) -> DataConfig | None:
+    """Return the data that the options name, None if they name none."""
+    from semiseg.data import DataConfig
+
+    named = {key.partition(".")[2]: value for key, value in options.items() if key.startswith("data.")}
+    given = {key: value for key, value in named.items() if value is not None}
+    if given and "root" not in given:
+        raise ConfigError(f"--data.{min(given)} needs --data.root", remedy="name the data folder too")
+    return DataConfig(**given) if given else None
 
 
 def _print_evaluation(found: ModelEvaluation) -> None:
