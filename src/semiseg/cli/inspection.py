@@ -14,7 +14,8 @@ def print_inspection(found: Inspection) -> None:
     console = Console(highlight=False)
     samples, spec = found.facts()["samples"], found.dataset.spec
     counts = ", ".join(f"{count:,} {part}" for part, count in samples.items())
-    console.print(Text(f"{spec.name} in {found.dataset.root}: {spec.num_classes} classes, {counts}"))
+    heading = Text(f"{spec.name} in {found.dataset.root}: {spec.num_classes} classes, {counts}")
+    console.print(heading, soft_wrap=True)
     console.print(_classes(found))
     for note in found.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)

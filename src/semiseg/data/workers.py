@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -20,6 +22,12 @@ _GRACE = 30
 _DEATHS = ("exited unexpectedly", "is killed by signal")
 """How torch says, in a plain RuntimeError, that a loader process is gone; one that goes while it hands over a chunk
 shows as a connection that ends."""
+
+_LOOK = 5
+"""Seconds between two looks whether the processes live, while a chunk is waited for."""
+_SILENCE = 300
+"""Seconds without a chunk after which the processes are given up: far more than reading one takes, and less than the
+ten minutes after which the other training processes give this one up."""
 
 
 def loader_workers(wanted: int, processes: int) -> int:
@@ -40,17 +48,17 @@ def iterate(
 ) -> Iterator[Batch]:
     """Yield the chunks from step `start` on, read ahead by `workers` processes (0: read here).
 
-    Where such a process dies, others take over at the chunk that is due, with the same draws.
+    Where such a process dies or hangs, others take over at the chunk that is due, with the same draws.
 
     Args:
         stream: the run's batches.
         start: first step.
         workers: loader processes.
         pin: copy to page-locked memory, for a GPU.
-        warn: told of each death.
+        warn: told of each time that others take over.
 
     Raises:
-        DataError: a file turned out to be damaged, or the loader processes died again before they gave anything.
+        DataError: a file turned out to be damaged, or the loader processes died or hung again before they gave any.
     """
     due = start * stream.division.accumulate
     died_at = -1
@@ -64,23 +72,28 @@ def iterate(
         except (RuntimeError, EOFError, ConnectionError) as error:
             if isinstance(error, RuntimeError) and not any(words in str(error) for words in _DEATHS):
                 raise
+            what = "hung" if isinstance(error, _Hung) else "died"
             if died_at == due:
-                raise _dead(due // stream.division.accumulate) from error
+                raise _dead(due // stream.division.accumulate, what) from error
             died_at = due
-            warn(f"a loader process died before step {due // stream.division.accumulate + 1}; others take over")
+            warn(f"a loader process {what} before step {due // stream.division.accumulate + 1}; others take over")
 
 
-def _dead(steps: int) -> DataError:
+class _Hung(EOFError):
+    """No chunk came for so long that none will come."""
+
+
+def _dead(steps: int, what: str) -> DataError:
     return DataError(
-        f"the loader processes died twice before step {steps + 1}",
+        f"the loader processes {what} twice before step {steps + 1}",
         where="data.workers",
-        expected="enough memory, and enough shared memory (/dev/shm), for all of them",
+        expected="enough memory, and enough shared memory (/dev/shm), for all of them; a disk that answers",
         remedy="see with `semiseg doctor` what there is, then --resume with a lower --data.workers; 0 needs none",
     )
 
 
 def _read_ahead(stream: TrainStream, first: int, workers: int, pin: bool) -> Iterator[Batch | SemisegError]:
-    """Return an iterator over the chunks from `first` on.
+    """Yield the chunks from `first` on.
 
     Torch's handler of SIGCHLD is taken out again: it would raise wherever the training process happens to be when a
     loader process dies, in the middle of an optimizer step or of a checkpoint, instead of where a batch is fetched.
@@ -93,13 +106,36 @@ def _read_ahead(stream: TrainStream, first: int, workers: int, pin: bool) -> Ite
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
         worker_init_fn=leave_signals_to_the_trainer if workers else None,
+        timeout=_LOOK if workers else 0,
     )
-    if not workers or not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        return iter(loader)
-    before = signal.getsignal(signal.SIGCHLD)
+    if not workers:
+        yield from loader
+        return
+    children = set(multiprocessing.active_children())
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     chunks = iter(loader)
-    signal.signal(signal.SIGCHLD, before)
-    return chunks
+    if before is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
+    readers = set(multiprocessing.active_children()) - children
+    for _ in range(first, len(stream)):
+        yield _wait(chunks, readers)
+
+
+def _wait(
+    chunks: Iterator[Batch | SemisegError], readers: Iterable[multiprocessing.process.BaseProcess]
+) -> Batch | SemisegError:
+    """Return the next chunk; end the processes if none comes."""
+    began = time.monotonic()
+    while True:
+        try:
+            return next(chunks)
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            if time.monotonic() - began >= _SILENCE:
+                for reader in readers:
+                    reader.kill()
+                raise _Hung from error
 
 
 class _Carried(TorchDataset["Batch | SemisegError"]):
