@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from semiseg.engine.rundir import RunDirectory
+from semiseg.errors import FileError
 from semiseg.files import whole_file
 from semiseg.printable import printable
 from semiseg.published import PublishedCurve
@@ -24,7 +26,10 @@ _HEADER = ("step", "epoch", "name", "value")
 
 
 class RunLog:
-    """The voice of one run; a context manager. Only the main process speaks and writes."""
+    """The voice of one run; a context manager. Only the main process speaks and writes.
+
+    A file that cannot be written (a full disk, a folder without the right to) is named once, and the run goes on.
+    """
 
     def __init__(
         self, directory: RunDirectory, *, active: bool, resumed_step: int | None = None, evaluated: bool = True
@@ -39,24 +44,22 @@ class RunLog:
             evaluated: whether an evaluation after that step has been done, too.
         """
         self.active = active
-        self._console = Console(file=sys.stderr, highlight=False, quiet=not active)
+        self._console = _Screen(file=sys.stderr, highlight=False, quiet=not active)
         self._status_shown = False
+        self._failing: set[str] = set()
+        self._diary: _Diary | None = None
+        self._table: _Table | None = None
+        self._board: _Board | None = None
         if not active:
             return
-        self._tensorboard = directory.tensorboard
-        self._text = directory.log.open("a", encoding="utf-8")
-        if resumed_step is not None:
-            rewind(directory.metrics, resumed_step, evaluated=evaluated)
-        self._table = directory.metrics.open("a", encoding="utf-8", newline="")
-        self._rows = csv.writer(self._table)
-        if self._table.tell() == 0:
-            self._rows.writerow(_HEADER)
-            self._table.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # TensorBoard drops what an earlier session wrote from this step on.
-            purge_step = None if resumed_step is None else resumed_step + 1
-            self._board = SummaryWriter(str(directory.tensorboard), purge_step=purge_step)
+        with self._doing_without("train.log"):
+            self._diary = _Diary(directory.log)
+        with self._doing_without("metrics.csv"):
+            if resumed_step is not None:
+                rewind(directory.metrics, resumed_step, evaluated=evaluated)
+            self._table = _Table(directory.metrics)
+        with self._doing_without("tensorboard"):
+            self._board = _Board(directory.tensorboard, resumed_step)
 
     def __enter__(self) -> Self:
         """Return the log."""
@@ -66,31 +69,29 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
-        if self.active:
-            self._clear_status()
-            self._text.close()
-            self._table.close()
-            self._board.close()
+        self._clear_status()
+        for name, part in (("train.log", self._diary), ("metrics.csv", self._table), ("tensorboard", self._board)):
+            if part is not None:
+                with self._doing_without(name):
+                    part.close()
 
     def say(self, text: str) -> None:
         """Print a line and keep it in `train.log`; a line break in it is shown as such, and is none."""
         if self.active:
             self._clear_status()
-            self._console.print(Text(printable(text)), soft_wrap=True)
-            self._text.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {printable(text)}\n")
-            self._text.flush()
+            self._print(printable(text), soft_wrap=True)
+            if self._diary is not None:
+                with self._doing_without("train.log"):
+                    self._diary.write(printable(text))
 
     def status(self, text: str) -> None:
         """Show a line that the next one replaces; where there is no terminal, print it."""
-        if not self.active:
-            return
-        line = Text(printable(text))
         if not self._console.is_terminal:
-            self._console.print(line, soft_wrap=True)
+            self._print(printable(text), soft_wrap=True)
             return
         self._clear_status()
-        self._console.print(line, overflow="ellipsis", no_wrap=True, end="")
-        self._status_shown = True
+        self._print(printable(text), overflow="ellipsis", no_wrap=True, end="")
+        self._status_shown = self.active
 
     def numbers(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Write numbers to `metrics.csv` and TensorBoard.
@@ -101,12 +102,13 @@ class RunLog:
             values: by name, for example `train/loss` or `teacher/miou`. The word before the slash is ours, so that no
                 spreadsheet takes the name of a class, such as `=cmd()`, for a formula.
         """
-        if not self.active:
-            return
-        for name, value in ((printable(name), value) for name, value in values.items()):
-            self._rows.writerow((step, f"{epoch:.4f}", name, repr(float(value))))
-            self._board.add_scalar(name, value, step)
-        self._table.flush()
+        values = {printable(name): float(value) for name, value in values.items()}
+        if self._table is not None:
+            with self._doing_without("metrics.csv"):
+                self._table.write(step, epoch, values)
+        if self._board is not None:
+            with self._doing_without("tensorboard"):
+                self._board.write(step, values)
 
     def published(self, curve: PublishedCurve, score: str, steps_per_epoch: int) -> None:
         """Give TensorBoard a published run as a run of its own, whose curves lie under ours in the same charts.
@@ -116,18 +118,92 @@ class RunLog:
             score: what our figure is called.
             steps_per_epoch: of our run.
         """
-        folder = self._tensorboard / "published" if self.active else None
-        if folder is None or folder.exists():
+        if self._board is not None:
+            with self._doing_without("tensorboard"):
+                self._board.write_published(curve, score, steps_per_epoch)
+
+    @contextmanager
+    def _doing_without(self, name: str) -> Iterator[None]:
+        """Name a file that cannot be written, the first time, and go on."""
+        try:
+            yield
+        except (OSError, FileError) as error:
+            if name not in self._failing:
+                self._failing.add(name)
+                reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+                self.say(f"{name} cannot be written ({reason or error}): the run goes on without it")
+
+    def _print(self, text: str, **options: Any) -> None:
+        """Print, as long as somebody listens."""
+        try:
+            self._console.print(Text(text), **options)
+        except OSError:
+            self._console.quiet = True
+
+    def _clear_status(self) -> None:
+        if self._status_shown:
+            self._status_shown = False
+            with suppress(OSError):
+                self._console.file.write("\r\x1b[2K")
+
+
+class _Screen(Console):
+    """Falls silent when nobody listens any more, where rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+class _Diary:
+    """`train.log`: what was said, with the time."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self.close = self._file.close
+
+    def write(self, text: str) -> None:
+        self._file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
+        self._file.flush()
+
+
+class _Table:
+    """`metrics.csv`: every number, with its step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8", newline="")
+        self.close = self._file.close
+        self._rows = csv.writer(self._file)
+        if self._file.tell() == 0:
+            self._rows.writerow(_HEADER)
+            self._file.flush()
+
+    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        self._rows.writerows((step, f"{epoch:.4f}", name, repr(value)) for name, value in values.items())
+        self._file.flush()
+
+
+class _Board:
+    """TensorBoard's files; what an earlier session wrote after the step that is resumed from is dropped."""
+
+    def __init__(self, folder: Path, resumed_step: int | None) -> None:
+        self._folder = folder
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._writer = SummaryWriter(str(folder), purge_step=None if resumed_step is None else resumed_step + 1)
+        self.close = self._writer.close
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def write_published(self, curve: PublishedCurve, score: str, steps_per_epoch: int) -> None:
+        folder = self._folder / "published"
+        if folder.exists():
             return
         with SummaryWriter(str(folder)) as board:
             for model in curve.values:
                 for epoch, value in curve.points(model):
                     board.add_scalar(f"{model}/{score}", value, round(epoch * steps_per_epoch))
-
-    def _clear_status(self) -> None:
-        if self._status_shown:
-            self._console.file.write("\r\x1b[2K")
-            self._status_shown = False
 
 
 def rewind(metrics: Path, step: int, *, evaluated: bool = True) -> None:
