@@ -1,4 +1,4 @@
-"""The recipes of SemiVL against what its paper and its public configurations say (commit of the public code: main)."""
+"""The recipes of SemiVL against what its paper and its public configurations say (commit 13ee65d)."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from ruled_clip import EXACT, QUICK, ruled_clip  # tests/support
 from safetensors.torch import save_file
 from torch import Tensor
 
+from semiseg.errors import ModelError
 from semiseg.models.encoders import ENCODERS, EncoderSpec, build_encoder
 from semiseg.models.encoders.clip import CLIP, DetailedCLIP
 
@@ -82,6 +83,18 @@ def test_the_last_level_knows_only_its_own_place_of_the_last_block() -> None:
     changed[..., :16, :16] = 0
     same = torch.isclose(encoder(image)[-1], encoder(changed)[-1], atol=1e-6).all(dim=1)[0]
     assert same.tolist() == [[False, True, True], [True, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"), [("proj", (24,)), ("positional_embedding", (5,)), ("positional_embedding", (8, 32))]
+)
+def test_a_malformed_file_is_named_by_its_keys(key: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    wanted = openai_layout(build_encoder("clip_nano", "random").core().state_dict())
+    save_file(wanted, tmp_path / "good.safetensors")
+    build_encoder("clip_nano", str(tmp_path / "good.safetensors"))
+    save_file(wanted | {f"visual.{key}": torch.zeros(shape)}, tmp_path / "bad.safetensors")
+    with pytest.raises(ModelError, match=r"do not fit the model: \d wrongly shaped"):
+        build_encoder("clip_nano", str(tmp_path / "bad.safetensors"))
 
 
 @pytest.mark.parametrize("native", [14, 32])

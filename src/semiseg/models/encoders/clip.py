@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from semiseg.models.encoders.base import IMAGENET_MEAN, IMAGENET_STD, Encoder, alike, create_timm
@@ -17,8 +16,23 @@ from semiseg.models.positions import resize_grid
 GRID = 32
 """Rows and columns of the position embeddings that learn: those of the published crop of 512 pixels."""
 
-OPENAI = "visual.class_embedding"
-"""A key of OpenAI's and open_clip's layout, in which images and texts have a tower each."""
+TOWER = "visual."
+"""What the keys of the image tower begin with in OpenAI's and open_clip's layout."""
+
+_NAMES = (
+    ("conv1.", "patch_embed.proj."),
+    ("class_embedding", "cls_token"),
+    ("positional_embedding", "pos_embed"),
+    ("ln_pre.", "norm_pre."),
+    ("ln_post.", "norm."),
+    ("transformer.resblocks.", "blocks."),
+    (".ln_", ".norm"),
+    (".attn.in_proj_", ".attn.qkv."),
+    (".attn.out_proj.", ".attn.proj."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+)
+"""Parts of names in that layout, and timm's."""
 
 
 class CLIP(Encoder):
@@ -57,9 +71,8 @@ class CLIP(Encoder):
 
     def adapt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take weights of timm, OpenAI or open_clip, and bring their positions to the native grid."""
-        if OPENAI in tensors:
-            tensors = checkpoint_filter_fn(dict(tensors), self.backbone)
-        adapted = super().adapt(tensors)
+        towers = any(key.startswith(TOWER) for key in tensors)
+        adapted = super().adapt(_image_tower(tensors) if towers else tensors)
         if "pos_embed" in adapted:
             adapted["pos_embed"] = _to_native(adapted["pos_embed"])
         return adapted
@@ -103,9 +116,27 @@ def value_path(block: Any, tokens_BND: Tensor) -> Tensor:
     return deepened_BND
 
 
+def _image_tower(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the image tower of OpenAI's or open_clip's layout in timm's names and shapes."""
+    renamed = {}
+    for key, tensor in tensors.items():
+        if not key.startswith(TOWER):
+            continue
+        key = key.removeprefix(TOWER)
+        for theirs, ours in _NAMES:
+            key = key.replace(theirs, ours)
+        if key == "proj":
+            renamed["head.weight"] = tensor.t() if tensor.ndim < 3 else tensor
+            renamed["head.bias"] = tensor.new_zeros(tensor.shape[-1:])
+        else:
+            renamed[key] = {"cls_token": tensor[None, None], "pos_embed": tensor[None]}.get(key, tensor)
+    return renamed
+
+
 def _to_native(positions_1ND: Tensor) -> Tensor:
     """Resize the position embeddings of a square grid behind that of the class token to the native grid."""
-    if math.isqrt(positions_1ND.shape[1] - 1) ** 2 != positions_1ND.shape[1] - 1:
+    places = positions_1ND.shape[1] - 1 if positions_1ND.ndim == 3 else -1
+    if places < 1 or math.isqrt(places) ** 2 != places:
         return positions_1ND  # of no square: loading will say that they do not fit
     return torch.cat((positions_1ND[:, :1], resize_grid(positions_1ND[:, 1:], (GRID, GRID))), dim=1)
 
