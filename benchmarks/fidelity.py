@@ -33,6 +33,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, DatasetSpec, Division, TrainStream, load_dataset
+from semiseg.data.quarantine import Quarantine
 from semiseg.data.spec import read_spec, shipped_specs
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
@@ -263,6 +264,7 @@ def train(
     """
     watched, kept, kind = Watched(), {"student": student}, find_method(method)
     device = torch.device("cpu")
+    processes = Processes(0, 1, device)
     context = Context(spec=spec, model=student.config, crop=CROP, seed=0, device=device, normalize=student.normalize)
 
     def keep_teacher(student: Segmenter) -> Segmenter:  # which a method that lets the student label never sees
@@ -290,7 +292,8 @@ def train(
             workers=0,
             bf16=False,
             directory=RunDirectory(Path(folder)),
-            processes=Processes(0, 1, device),
+            processes=processes,
+            quarantine=Quarantine(Path(folder), images=0, share=0.0, peers=processes),
         )
         try:
             fit(task, resume=False)
