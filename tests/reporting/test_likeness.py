@@ -87,11 +87,3 @@ def test_other_labels_an_early_end_and_more_evaluations_are_cautions(make_run: C
     assert "(a: 30, b: 15)" in labels
     assert finished == "b is not finished: step 10 of 20."
     assert "(a: 2 evaluations, b: 1 evaluation)" in looks
-
-
-def test_other_networks_are_a_caution(make_run: Callable[..., Path]) -> None:
-    first = make_run("a", settings={"model": {"encoder": "vit_micro", "decoder": "dpt"}})
-    other = make_run("b", settings={"model": {"encoder": "resnet101", "decoder": "deeplabv3plus"}})
-    [words] = cautions(records(first, other))
-    assert words.startswith("The runs train different networks")
-    assert "(a: vit_micro + dpt, b: resnet101 + deeplabv3plus)" in words

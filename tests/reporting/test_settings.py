@@ -40,6 +40,16 @@ def test_where_many_settings_differ_the_name_of_the_run_says_it(make_run: Callab
     assert labels(one, two) == ["labeled-only, a", "labeled-only, b"]
 
 
+def test_keys_of_a_later_version_and_of_other_methods_make_no_other_setting(make_run: Callable[..., Path]) -> None:
+    old = make_run("a", "fixmatch", settings={"fixmatch": {"dropout": "none"}})
+    new = make_run(
+        "b", "fixmatch", seed=1, settings={"fixmatch": {"dropout": "none", "later": 1}, "unimatch_v2": {"x": 1}}
+    )
+    own = make_run("c", "fixmatch", settings={"fixmatch": {"dropout": "random"}})
+    assert labels(old, new) == ["fixmatch"]
+    assert labels(old, new, own) == ["fixmatch, dropout none", "fixmatch, dropout random"]
+
+
 def test_a_method_that_is_not_registered_is_no_labeled_only_one(make_run: Callable[..., Path]) -> None:
     [setting] = group([read_run(make_run("a", "of_a_plugin"))])
     assert (setting.label, setting.labeled_only) == ("of_a_plugin", False)

@@ -85,3 +85,27 @@ def test_runs_that_were_not_evaluated_name_no_winner(judge: Callable[..., Verdic
 
 def test_a_single_evaluated_setting_is_told_for_itself(judge: Callable[..., Verdict]) -> None:
     assert judge(supervised=[0.30, 0.32], fixmatch=[0]).headline == "labeled-only reaches 31.0 ± 1.4 mIoU in 2 runs"
+
+
+def test_settings_that_differ_by_the_method_alone_come_before_better_ones_of_another_network(
+    make_run: Callable[..., Path],
+) -> None:
+    rates = {"lr": 0.1, "kind": "sgd", "momentum": 0.9, "decay": 1}
+    small = {"model": {"encoder": "small"}, "optimizer": dict.fromkeys(rates)}
+    large = {"model": {"encoder": "large"}, "optimizer": rates}
+    learning = {"consistency": {"threshold": 0.7}, "fixmatch": {"dropout": 1}}
+    runs = [
+        make_run("a", scores=(0.2,), settings={"data": {"root": "fields", "labeled_epoch": 600}, **small}),
+        make_run("b", "fixmatch", scores=(0.1,), settings={**learning, **small}),
+        make_run("c", "unimatch_v2", scores=(0.4,), settings=large),
+    ]
+    found = verdict(group([read_run(run) for run in runs]), "mIoU", [])
+    assert found.headline == "fixmatch is 10.0 points of mIoU behind labeled-only (10.0 against 20.0)"
+    other = found.details[1]
+    assert other.startswith("unimatch_v2 is 20.0 points of mIoU ahead of labeled-only (40.0 against 20.0).")
+    assert "Not the method alone differs between them" in other
+    assert "model.encoder, optimizer.decay, optimizer.kind, optimizer.lr and 1 more" in other
+    assert "labeled_epoch" not in other
+    alone = verdict(group([read_run(runs[0]), read_run(runs[2])]), "mIoU", [])
+    assert alone.headline.startswith("unimatch_v2 is 20.0 points")
+    assert alone.details[0].startswith("Not the method alone differs")

@@ -64,17 +64,7 @@ def obstacles(runs: Sequence[RunRecord]) -> list[str]:
 
 def cautions(runs: Sequence[RunRecord]) -> list[str]:
     """Say what else a reader should know before comparing."""
-    return [words for check in (_same_network, _same_val, _same_labels, _finished, _looks) for words in check(runs)]
-
-
-def _same_network(runs: Sequence[RunRecord]) -> list[str]:
-    networks = {
-        run.name: " + ".join(str(run.setting(f"model.{part}")) for part in ("encoder", "decoder")) for run in runs
-    }
-    if len(set(networks.values())) < 2:
-        return []
-    shown = ", ".join(f"{name}: {network}" for name, network in networks.items())
-    return [f"The runs train different networks, so a difference is not one of methods alone ({shown})."]
+    return [words for check in (_same_val, _same_labels, _finished, _looks) for words in check(runs)]
 
 
 def _same_val(runs: Sequence[RunRecord]) -> list[str]:

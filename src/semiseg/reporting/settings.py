@@ -23,6 +23,8 @@ _FREE = (
     "evaluation.batch",
 )
 """Keys of the config that do not make another setting: what happens at random, and what does not change the result."""
+_LEARNING = ("method", "consistency", "strong")
+"""Sections of the config that say how to learn from unlabeled images; so does the section of each method."""
 _WORDS = 3
 """Differing values that a setting is named by; where it takes more, the name of its run says it shorter."""
 
@@ -86,24 +88,41 @@ def best_score(run: RunRecord) -> float | None:
 
 def group(runs: Sequence[RunRecord]) -> list[Setting]:
     """Put the runs of each setting together; settings and runs stay in the order of their first run."""
-    groups: dict[str, list[RunRecord]] = {}
+    groups: list[list[RunRecord]] = []
     for run in runs:
-        groups.setdefault(repr(sorted(_choices(run).items())), []).append(run)
-    labels = _labels([found[0] for found in groups.values()])
-    return [Setting(label=label, runs=tuple(found)) for label, found in zip(labels, groups.values(), strict=True)]
+        alike = next((found for found in groups if not differing([found[0], run])), None)
+        if alike:
+            alike.append(run)
+        else:
+            groups.append([run])
+    labels = _labels([found[0] for found in groups])
+    return [Setting(label=label, runs=tuple(found)) for label, found in zip(labels, groups, strict=True)]
 
 
 def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
-    """Return the keys of the config in which runs differ as settings do, and the value of each run (None: no key)."""
+    """Return the keys of the config in which runs differ as settings do, and the value of each run.
+
+    A key that not all of them have came with a later version, where its default is what was done before.
+    """
     choices = [_choices(run) for run in runs]
-    keys = dict.fromkeys(key for found in choices for key in found)
-    values = {key: [found.get(key) for found in choices] for key in keys}
+    values = {
+        key: [found.get(key) for found in choices] for key in choices[0] if all(key in found for found in choices)
+    }
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
+def beside_the_method(one: Setting, other: Setting) -> list[str]:
+    """Return the keys in which two settings differ that are no part of how they learn from unlabeled images."""
+    parts = (*_LEARNING, *METHODS)
+    keys = differing([one.runs[0], other.runs[0]])
+    return [key for key in keys if key.partition(".")[0] not in parts and key != "data.labeled_epoch"]
+
+
 def _choices(run: RunRecord) -> dict[str, Any]:
+    """Return the keys that make a setting; the sections of methods that the run does not use say nothing of it."""
+    unused = set(METHODS) - {run.setting("method")}
     flat = flatten(dict(run.config))
-    return {key: value for key, value in flat.items() if key not in _FREE}
+    return {key: value for key, value in flat.items() if key not in _FREE and key.partition(".")[0] not in unused}
 
 
 def _labels(runs: Sequence[RunRecord]) -> list[str]:

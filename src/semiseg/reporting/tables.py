@@ -242,4 +242,6 @@ def _device(run: RunRecord) -> str | None:
 
 def _unlabeled(setting: Setting) -> str:
     count = _each(setting, lambda run: run.environment.get("unlabeled"))
-    return f"not used ({count})" if setting.labeled_only else count
+    if not setting.labeled_only:
+        return count
+    return "not used" if count in ("0", "-") else f"not used ({count})"

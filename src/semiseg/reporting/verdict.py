@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semiseg.reporting.settings import Figures, Setting
+from semiseg.reporting.settings import Figures, Setting, beside_the_method
 from semiseg.reporting.wording import counted, is_level, points
+
+_SHOWN = 4
+"""How many of the keys that differ besides the method are named; the page lists all."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,26 @@ def verdict(settings: Sequence[Setting], score: str, obstacles: Sequence[str]) -
         best = judged[0].best
         return Verdict(f"{judged[0].label} reaches {best.text(points)} {score} in {counted(len(best.values), 'run')}")
     base, others = _sides(judged)
-    first, *rest = (_sentence(other, base, score) for other in others)
-    return Verdict(first, (_worth(others[0], base, judged), *(f"{sentence}." for sentence in rest)))
+    first, *rest = others
+    details = [
+        *_unlike(first, base),
+        _worth(first, base, judged),
+        *(" ".join((f"{_sentence(other, base, score)}.", *_unlike(other, base))) for other in rest),
+    ]
+    return Verdict(_sentence(first, base, score), tuple(details))
 
 
 def _sides(judged: Sequence[Setting]) -> tuple[Setting, list[Setting]]:
     """Return the setting that the others are held against, and those others, the best first.
 
     With labeled-only and semi-supervised settings it is the best labeled-only one, and the others are semi-supervised.
+    Those that differ from it by the method alone come before those that have another network, say, as well.
     """
     labeled = [setting for setting in judged if setting.labeled_only]
     semi = [setting for setting in judged if not setting.labeled_only]
     base = max(labeled, key=_mean) if labeled and semi else judged[0]
     others = semi if labeled and semi else [setting for setting in judged if setting is not base]
-    return base, sorted(others, key=_mean, reverse=True)
+    return base, sorted(others, key=lambda setting: (bool(beside_the_method(setting, base)), -_mean(setting)))
 
 
 def _mean(setting: Setting) -> float:
@@ -62,6 +71,16 @@ def _sentence(one: Setting, base: Setting, score: str) -> str:
         return f"{one.label} and {base.label} are level at {points(_mean(one))} {score}"
     place = "ahead of" if gain > 0 else "behind"
     return f"{one.label} is {points(abs(gain))} points of {score} {place} {base.label} ({figures})"
+
+
+def _unlike(one: Setting, base: Setting) -> list[str]:
+    """Say what differs besides the method; nothing of settings of one method, which their names tell apart."""
+    keys = beside_the_method(one, base)
+    if not keys or one.runs[0].setting("method") == base.runs[0].setting("method"):
+        return []
+    shown = ", ".join(sorted(keys, key=lambda key: not key.startswith("model."))[:_SHOWN])
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return [f"Not the method alone differs between them, so this is not its merit or fault alone: {shown}{more}."]
 
 
 def _worth(one: Setting, base: Setting, judged: Sequence[Setting]) -> str:
