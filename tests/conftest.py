@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,17 +191,19 @@ def launch_two(python: tuple[list[str], dict[str, str]], free_port: Callable[[],
 
 @pytest.fixture
 def launcher(python: tuple[list[str], dict[str, str]]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return `start(options, words, **variables)`: torchrun with `semiseg train`, ended when the test ends.
+    """Return `start(options, words, program, **variables)`: torchrun with `semiseg train`, ended when the test ends.
 
     Without `--nnodes`, it runs two processes on this machine.
     """
     command, environment = python
     started: list[subprocess.Popen[str]] = []
 
-    def start(options: list[str], words: list[str], **variables: str) -> subprocess.Popen[str]:
+    def start(
+        options: list[str], words: list[str], program: Sequence[str] = ("-m", "semiseg"), **variables: str
+    ) -> subprocess.Popen[str]:
         here = [] if "--nnodes" in options else ["--standalone", "--nproc-per-node", "2"]
         process = subprocess.Popen(
-            [*command, "torch.distributed.run", *here, *options, "-m", "semiseg", "train", *words],
+            [*command, "torch.distributed.run", *here, *options, *program, "train", *words],
             env={**environment, **variables},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

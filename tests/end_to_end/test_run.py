@@ -142,38 +142,6 @@ def test_evaluate_finds_what_training_logged_and_predict_writes_it(
     assert moved <= 4, "more than one or two pixels whose two best scores are all but equal"
 
 
-def test_one_seed_gives_one_run_for_any_number_of_workers(train_tiny: TrainTiny, numbers: Numbers) -> None:
-    first, again, workers, other = (
-        train_tiny(name, "--schedule.steps", "4", *overrides)
-        for name, overrides in {
-            "first": (),
-            "again": (),
-            "workers": ("--data.workers", "2"),
-            "other": ("--seed", "1"),
-        }.items()
-    )
-    for run in (again, workers):
-        assert numbers(run.path) == numbers(first.path)
-        assert_equal(state(run.path), state(first.path))
-        assert_equal(load_file(run.path / "model/model.safetensors"), load_file(first.path / "model/model.safetensors"))
-    assert numbers(other.path)[1, "train/loss"] != numbers(first.path)[1, "train/loss"]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_batch_in_parts_gives_the_losses_of_one_pass(train_tiny: TrainTiny, numbers: Numbers, method: str) -> None:
-    """Padding makes the parts unequal: the mean of means would not be the mean."""
-    overrides = ("--method", method, "--schedule.batch", "4", "--schedule.steps", "6", "--data.scale", "[0.3, 1.0]")
-    whole = numbers(train_tiny("whole", *overrides).path)
-    parts = numbers(train_tiny("parts", *overrides, "--schedule.per_device", "2").path)
-    assert parts.keys() == whole.keys()
-    names = {f"train/{name}" for name in LOSSES.get(method, LEARNS_WITHOUT_LABELS)}
-    for step, name in whole:
-        if name in names:
-            assert parts[step, name] == pytest.approx(whole[step, name], abs=1e-5), (step, name)
-    if method != "supervised":
-        assert max(whole[step, "train/loss_s"] for step in range(1, 7)) > 0.1, "no label was confident"
-
-
 def test_a_run_refuses_the_directory_of_another(train_tiny: TrainTiny) -> None:
     run = train_tiny("x")
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}

@@ -125,7 +125,7 @@ def test_a_step_teaches_the_student_and_nobody_else(case: Case, bf16: bool, tiny
 
 
 @pytest.mark.parametrize("case", [case for case in EVERY + VARIANTS if case.name not in COUPLED], ids=str)
-def test_losses_and_gradients_do_not_depend_on_accumulation(case: Case, tiny_scenes: Path) -> None:
+def test_r12_losses_and_gradients_do_not_depend_on_accumulation(case: Case, tiny_scenes: Path) -> None:
     student = case.student()
     method = case.built(student)
     teacher = case.teacher(student, method)

@@ -52,7 +52,7 @@ def save_until(last: int, folder: Path, checkpoint: Checkpoint) -> int:
     return lines
 
 
-def test_whatever_line_is_the_last_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
+def test_r04_whatever_line_is_the_last_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
     for step in (1, 2):
         save_checkpoint(tmp_path / "whole", checkpoint_of(step))
     lines = save_until(sys.maxsize, tmp_path / "counted", checkpoint_of(3))
@@ -101,7 +101,7 @@ print(json.dumps({"last": last, "drafts": drafts, "notes": notes, "left": left})
 """
 
 
-def test_a_kill_at_any_of_20_moments_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_r04_a_kill_at_any_of_20_moments_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
     )

@@ -39,7 +39,7 @@ def assert_falls_back(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
-def test_a_truncated_checkpoint_gives_way_to_the_one_before(two_checkpoints: Path, name: str, share: float) -> None:
+def test_r05_a_truncated_checkpoint_gives_way_to_the_one_before(two_checkpoints: Path, name: str, share: float) -> None:
     path = two_checkpoints / "step_00000002" / name
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -47,7 +47,7 @@ def test_a_truncated_checkpoint_gives_way_to_the_one_before(two_checkpoints: Pat
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_one_wrong_bit_anywhere_is_noticed(two_checkpoints: Path, name: str) -> None:
+def test_r05_one_wrong_bit_anywhere_is_noticed(two_checkpoints: Path, name: str) -> None:
     path = two_checkpoints / "step_00000002" / name
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def test_one_wrong_bit_anywhere_is_noticed(two_checkpoints: Path, name: str) -> 
         assert_falls_back(two_checkpoints)
 
 
-def test_a_training_goes_on_from_the_checkpoint_before_the_damaged_one(
+def test_r05_a_training_goes_on_from_the_checkpoint_before_the_damaged_one(
     train_tiny: Callable[..., TrainedRun],
     numbers: Callable[[Path], dict[tuple[int, str], float]],
     end_state: Callable[[Path], dict[str, torch.Tensor]],
@@ -76,7 +76,7 @@ def test_a_training_goes_on_from_the_checkpoint_before_the_damaged_one(
     assert "resumed after step 12" in log
 
 
-def test_a_damaged_checkpoint_is_not_kept_in_place_of_a_whole_one(
+def test_r05_a_damaged_checkpoint_is_not_kept_in_place_of_a_whole_one(
     train_tiny: Callable[..., TrainedRun],
     end_state: Callable[[Path], dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,

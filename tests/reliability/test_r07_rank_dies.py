@@ -37,7 +37,7 @@ def process_of_rank(rank: int, run: Path) -> int:
     raise AssertionError(f"no process of rank {rank}")
 
 
-def test_ranks_that_are_killed_cost_the_steps_since_the_last_checkpoint(
+def test_r07_ranks_that_are_killed_cost_the_steps_since_the_last_checkpoint(
     tiny_words: Callable[..., list[str]],
     train_by_two: Callable[[list[str]], str],
     launcher: Callable[..., subprocess.Popen[str]],

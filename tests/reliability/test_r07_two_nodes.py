@@ -34,7 +34,7 @@ def lose(node: subprocess.Popen[str]) -> None:
     node.communicate()
 
 
-def test_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(
+def test_r07_a_node_that_is_lost_costs_the_steps_since_the_last_checkpoint(
     tiny_words: Callable[..., list[str]],
     train_by_two: Callable[[list[str]], str],
     launcher: Callable[..., subprocess.Popen[str]],

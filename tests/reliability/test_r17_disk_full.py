@@ -36,7 +36,7 @@ def checkpoint_of(step: int) -> Checkpoint:
     return Checkpoint(step, {"a": torch.full((500_000,), float(step))}, {})
 
 
-def test_a_checkpoint_that_finds_no_room_leaves_none_of_itself_and_the_one_before(small_disk: Path) -> None:
+def test_r17_a_checkpoint_that_finds_no_room_leaves_none_of_itself_and_the_one_before(small_disk: Path) -> None:
     save_checkpoint(small_disk, checkpoint_of(1))
     for _ in range(2):
         with pytest.raises(FileError, match=r"cannot write step_00000002 \(No space left on device\)[\s\S]*free space"):
@@ -52,7 +52,7 @@ def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, resource.RLIM_INFINITY))
 
 
-def test_a_training_that_finds_no_room_ends_with_a_message_and_goes_on_when_there_is_some(
+def test_r17_a_training_that_finds_no_room_ends_with_a_message_and_goes_on_when_there_is_some(
     tiny_words: Callable[..., list[str]],
     train_tiny: Callable[..., TrainedRun],
     python: tuple[list[str], dict[str, str]],
@@ -79,6 +79,22 @@ def test_a_training_that_finds_no_room_ends_with_a_message_and_goes_on_when_ther
     resumed = train_tiny("x", *words, resume=True)
     expected, found = end_state(undisturbed.path), end_state(resumed.path)
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+def test_r17_the_other_process_is_told(
+    tiny_words: Callable[..., list[str]], launcher: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    limited = tmp_path / "limited.py"
+    limited.write_text(
+        f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, resource.RLIM_INFINITY))\n"
+        "import sys\nfrom semiseg.cli import main\nsys.exit(main())\n"
+    )
+    words = tiny_words("x", "--schedule.steps", "7", "--schedule.checkpoint_every", "2")
+    job = launcher([], words, program=[str(limited)])
+    said = job.communicate(timeout=120)[1]
+    assert job.returncode != 0
+    assert "error: cannot write step_00000002 (File too large)" in said
+    assert "error: process 0 could not go on" in said
 
 
 WRITERS = {
@@ -116,7 +132,7 @@ write_geotiff(noise, [(0, 0, 0)], Georeference(None, rasterio.Affine.identity())
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_whatever_is_written_is_whole_or_a_message(writer: str, tmp_path: Path) -> None:
+def test_r17_whatever_is_written_is_whole_or_a_message(writer: str, tmp_path: Path) -> None:
     program = f"""
 import resource, sys
 from pathlib import Path

@@ -45,7 +45,7 @@ def training(words: list[str], python: tuple[list[str], dict[str, str]], run: Pa
         process.communicate()
 
 
-def test_a_second_process_is_refused_and_the_first_goes_on(
+def test_r19_a_second_process_is_refused_and_the_first_goes_on(
     tiny_words: Words,
     python: tuple[list[str], dict[str, str]],
     tmp_path: Path,
@@ -94,7 +94,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def test_the_lock_of_a_dead_process_is_none_even_if_its_children_live(
+def test_r19_the_lock_of_a_dead_process_is_none_even_if_its_children_live(
     holder: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     directory = RunDirectory(tmp_path / "x")
@@ -109,7 +109,7 @@ def test_the_lock_of_a_dead_process_is_none_even_if_its_children_live(
         pass
 
 
-def test_a_disk_without_locks_costs_a_warning_and_no_run(
+def test_r19_a_disk_without_locks_costs_a_warning_and_no_run(
     train_tiny: Callable[..., TrainedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*_: object) -> None:
@@ -121,14 +121,16 @@ def test_a_disk_without_locks_costs_a_warning_and_no_run(
     assert "the run cannot be locked" in (run.path / "train.log").read_text()
 
 
-def test_a_run_that_was_killed_before_it_began_can_begin(train_tiny: Callable[..., TrainedRun], tmp_path: Path) -> None:
+def test_r19_a_run_that_was_killed_before_it_began_can_begin(
+    train_tiny: Callable[..., TrainedRun], tmp_path: Path
+) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / ".lock").touch()
     (tmp_path / "x" / "environment.json").write_text("{}")
     assert train_tiny("x").result.steps == 3
 
 
-def test_training_needs_no_lock_to_be_read(train_tiny: Callable[..., TrainedRun]) -> None:
+def test_r19_training_needs_no_lock_to_be_read(train_tiny: Callable[..., TrainedRun]) -> None:
     run = train_tiny("x")
     with hold_run(RunDirectory(run.path), resume=True, warn=pytest.fail):
         assert main(["report", str(run.path)]) == 0

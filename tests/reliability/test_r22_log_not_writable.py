@@ -30,7 +30,7 @@ def obstructed(tmp_path: Path) -> Path:
     return run
 
 
-def test_a_run_goes_on_without_any_of_its_logs(
+def test_r22_a_run_goes_on_without_any_of_its_logs(
     obstructed: Path,
     train_tiny: Callable[..., TrainedRun],
     end_state: Callable[[Path], dict[str, torch.Tensor]],
@@ -48,7 +48,7 @@ def test_a_run_goes_on_without_any_of_its_logs(
     assert [key for key in expected if not torch.equal(found[key], expected[key])] == []
 
 
-def test_a_resumed_run_goes_on_without_them_too(
+def test_r22_a_resumed_run_goes_on_without_them_too(
     train_tiny: Callable[..., TrainedRun], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train_tiny("x", *WORDS)
@@ -58,7 +58,7 @@ def test_a_resumed_run_goes_on_without_them_too(
     assert "metrics.csv cannot be written (Is a directory)" in capsys.readouterr().err
 
 
-def test_a_disk_that_fills_up_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_r22_a_disk_that_fills_up_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = RunDirectory(tmp_path)
     directory.log.symlink_to("/dev/full")
     with RunLog(directory, active=True) as log:
@@ -72,7 +72,7 @@ def test_a_disk_that_fills_up_is_named_once(tmp_path: Path, capsys: pytest.Captu
         assert [row[0] for row in csv.reader(file)] == ["step", "1", "2", "3"], "the other files are written"
 
 
-def test_tensorboard_may_fail_amid_a_run(
+def test_r22_tensorboard_may_fail_amid_a_run(
     train_tiny: Callable[..., TrainedRun], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write = SummaryWriter.add_scalar
@@ -87,7 +87,7 @@ def test_tensorboard_may_fail_amid_a_run(
     assert capsys.readouterr().err.count("tensorboard cannot be written (No space left on device)") == 1
 
 
-def test_a_terminal_that_is_closed_ends_no_run(
+def test_r22_a_terminal_that_is_closed_ends_no_run(
     tiny_words: Callable[..., list[str]], python: tuple[list[str], dict[str, str]], tmp_path: Path
 ) -> None:
     command, environment = python

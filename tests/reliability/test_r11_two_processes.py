@@ -1,4 +1,4 @@
-"""Several processes learn what one process learns from the same global batch."""
+"""R11: several processes learn what one process learns from the same global batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def train_twofold(
     return run
 
 
-def test_processes_have_unequal_shares_of_padding(tiny_words: Callable[..., list[str]]) -> None:
+def test_r11_processes_have_unequal_shares_of_padding(tiny_words: Callable[..., list[str]]) -> None:
     folder, *words = tiny_words("x", *FOUR, *WORDS)
     config = recipe_config(folder, words)
     division = Division(labeled=4, unlabeled=4, processes=2)
@@ -70,14 +70,24 @@ IN_PARTS = {"unimatch_v1", "fixmatch"}
 
 def moments(run: Path) -> torch.Tensor:
     """Return the optimizer's mean gradients: AdamW's steps, and so the losses, hide a wrong scale of the gradients."""
-    tensors = load_file(run / "checkpoints" / "step_00000020" / "tensors.safetensors")
+    tensors = load_file(sorted((run / "checkpoints").glob("step_*"))[-1] / "tensors.safetensors")
     return torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.endswith("/exp_avg")])
+
+
+def test_r11_the_gradients_of_a_step_are_those_of_one_process(
+    train_tiny: TrainTiny, train_twofold: Callable[..., tuple[Path, str]]
+) -> None:
+    words = (*WORDS, *SMOOTH, "--schedule.steps", "1")
+    alone = train_tiny("alone", *words, *EIGHT_IN_PARTS[:2])
+    together, _ = train_twofold("together", *words, *EIGHT_IN_PARTS)
+    mine, theirs = moments(together), moments(alone.path)
+    assert (mine - theirs).norm() < 1e-5 * theirs.norm()
 
 
 # AllSpark's losses depend on which images are together, and its dropout on the process: what its processes share, and
 # that two of them train, is in tests/methods/test_allspark.py. Two CPU processes refuse students with batch norm.
 @pytest.mark.parametrize("method", [method for method in METHODS if method not in COUPLED])
-def test_two_processes_have_the_losses_of_one(
+def test_r11_two_processes_have_the_losses_of_one(
     train_tiny: TrainTiny, train_twofold: Callable[..., tuple[Path, str]], numbers: Numbers, method: str
 ) -> None:
     words = (*student_words(method), *OWN.get(method, ()), *WORDS, *SMOOTH)

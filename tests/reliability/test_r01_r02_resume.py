@@ -1,4 +1,4 @@
-"""A run that dies at any moment continues to the very bits of one that did not."""
+"""R1, R2: a run that dies at any moment, also amid an epoch, continues to the very bits of one that did not."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def start_and_kill(
     return run
 
 
-@pytest.mark.parametrize(("workers", "seed"), [("0", 0), ("2", 1)])
-def test_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(
+@pytest.mark.parametrize(("workers", "seed"), [("0", 0), ("1", 2), ("2", 1)])
+def test_r02_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(
     train_tiny: TrainTiny, numbers: Numbers, start_and_kill: Start, tmp_path: Path, workers: str, seed: int
 ) -> None:
     words = (*LENGTHS, "--data.workers", workers)
@@ -143,7 +143,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, moment: str, nth: int) -> Iterator[No
     ("moment", "nth"),
     [("write_report", 2), ("save_state", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)],
 )
-def test_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
+def test_r01_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
     train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
 ) -> None:
     """Die in an evaluation or a checkpoint, in most cases the second; log means over three steps."""
@@ -170,7 +170,7 @@ REMEMBERED = {"unimatch_v1": "running_mean", "allspark": "method/maps"}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_resumes_in_the_middle_of_an_epoch(
+def test_r02_every_method_resumes_in_the_middle_of_an_epoch(
     train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     words = (*student_words(method), *OWN.get(method, ()), "--schedule.steps", "8", "--schedule.checkpoint_every", "4")
@@ -184,7 +184,7 @@ def test_every_method_resumes_in_the_middle_of_an_epoch(
     assert any(REMEMBERED.get(method, "optimizer/") in name for name in tensors(resumed.path))
 
 
-def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> None:
+def test_r01_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> None:
     run = train_tiny("x", "--schedule.steps", "4", "--evaluation.every", "1")
     before = {name: (run.path / name).read_bytes() for name in files(run.path) if name != "train.log"}
     again = train_tiny("x", "--schedule.steps", "4", "--evaluation.every", "1", resume=True)
@@ -198,7 +198,7 @@ def test_a_finished_run_resumes_to_its_end_at_once(train_tiny: TrainTiny) -> Non
     assert after.keys() == before.keys()
 
 
-def test_a_run_resumes_with_its_own_settings_only(train_tiny: TrainTiny, tmp_path: Path) -> None:
+def test_r03_a_run_resumes_with_its_own_settings_only(train_tiny: TrainTiny, tmp_path: Path) -> None:
     run = train_tiny("x")
     before = {name: (run.path / name).read_bytes() for name in files(run.path)}
     with pytest.raises(RunError, match=r"(?s)optimizer\.weight_decay: 0\.01 in the run, 0\.02 now.*remedy"):
