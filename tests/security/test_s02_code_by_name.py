@@ -43,7 +43,7 @@ def bait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
 def test_s02_a_name_is_looked_up_and_never_imported(name: str) -> None:
     config = make_config({}, ["--method", name, "--model.encoder", name, "--model.weights", "random"])
     assert (config.method, config.model.encoder) == (name, name)  # text, nothing else
-    with pytest.raises(ConfigError, match=r"(?s)unknown method.*supervised, fixmatch, unimatch_v2"):
+    with pytest.raises(ConfigError, match=r"(?s)unknown method.*supervised, fixmatch, unimatch_v1"):
         find_method(config.method)
     with pytest.raises(ModelError, match=r"(?s)unknown encoder.*vit_nano"):
         build_segmenter(config.model, 2)
