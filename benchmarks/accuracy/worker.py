@@ -1,0 +1,201 @@
+"""One training in a process of its own, on one core with one thread: train, judge, write the result.
+
+    python -m benchmarks.accuracy.worker JOB.json
+
+What it takes is measured in the training loop: the processor's and the wall's seconds from the begin of a step to
+that of the next, evaluations left out. The processor's are the better measure where other work shares the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from semiseg import api
+from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
+from semiseg.data import DataConfig
+from semiseg.data.yaml_file import read_yaml
+from semiseg.engine import training
+from semiseg.engine.checkpoint import load_checkpoint
+from semiseg.engine.rundir import environment, flatten
+from semiseg.errors import RunError, RunStopped, SemisegError
+from semiseg.files import write_text
+from semiseg.models import load_model, save_model
+from semiseg.reporting.record import RunRecord, read_run
+
+WARM_UP = 2
+"""Steps that are not timed: the first ones choose kernels and fill caches."""
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of the steps of a training in this process."""
+
+    steps: int = 0
+    cpu: float = 0.0
+    wall: float = 0.0
+    _began: list[tuple[float, float]] = field(default_factory=list)
+    _paused: tuple[float, float] = (0.0, 0.0)
+
+    @contextmanager
+    def running(self, *, evaluate: bool) -> Iterator[None]:
+        """Time the steps of trainings in the block, and leave their evaluations out, from the time or altogether."""
+        evaluate_run, set_lr = training.evaluate_run, training.set_lr
+
+        def paused(*args: Any) -> None:
+            before = _now()
+            if evaluate:
+                evaluate_run(*args)
+            self._paused = _plus(self._paused, _minus(_now(), before))
+
+        def began(*args: Any) -> None:
+            self._note()
+            set_lr(*args)
+
+        with patch.object(training, "evaluate_run", paused), patch.object(training, "set_lr", began):
+            yield
+
+    def _note(self) -> None:
+        self._began.append(_minus(_now(), self._paused))
+        if len(self._began) > WARM_UP + 1:
+            cpu, wall = _minus(self._began[-1], self._began[-2])
+            self.steps, self.cpu, self.wall = self.steps + 1, self.cpu + cpu, self.wall + wall
+
+
+def _now() -> tuple[float, float]:
+    return time.process_time(), time.monotonic()
+
+
+def _plus(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _minus(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return a[0] - b[0], a[1] - b[1]
+
+
+def main() -> int:
+    """Do the job; return the exit code."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if hasattr(os, "sched_setaffinity") and job["core"] is not None:
+        os.sched_setaffinity(0, {job["core"]})
+    torch.set_num_threads(1)
+    config = make_config(job["config"], where=sys.argv[1])
+    watch = Stopwatch()
+    try:
+        write_text(Path(job["result"]), json.dumps(_work(job, config, watch), indent=1) + "\n")
+    except RunStopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
+    except SemisegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _work(job: dict[str, Any], config: Config, watch: Stopwatch) -> dict[str, Any]:
+    run = Path(config.run.folder) / str(config.run.name)
+    if job["calibrate"]:
+        shutil.rmtree(run, ignore_errors=True)
+        with watch.running(evaluate=False):
+            api.train(config)
+        shutil.rmtree(run)
+        return {"cpu": watch.cpu / watch.steps, "wall": watch.wall / watch.steps, "steps": watch.steps}
+    spent = run.with_suffix(".seconds.json")
+    _forget_another(run, spent, config)
+    with _accounted(spent, watch), watch.running(evaluate=True):
+        api.train(config, resume="auto")
+    result = {**job["facts"], "config": job["config"], **judged(read_run(run))}
+    result["test"] = _on_test(run, config, Path(job["test"])) if job["test"] else None
+    result |= {"seconds": _seconds(spent, config.schedule.steps or 0), "machine": environment()}
+    shutil.rmtree(run / "checkpoints")
+    return result
+
+
+def _forget_another(run: Path, spent: Path, config: Config) -> None:
+    """Remove what a cut-off run of other settings has left in this run's place."""
+    file = run / "config.yaml"
+    if not file.is_file():
+        return
+    before, now = flatten(read_yaml(file, RunError, typed=True)), flatten(to_dict(config))
+    if any(before.get(key) != now.get(key) for key in before | now if key not in FREE_ON_RESUME):
+        shutil.rmtree(run)
+        spent.unlink(missing_ok=True)
+
+
+@contextmanager
+def _accounted(spent: Path, watch: Stopwatch) -> Iterator[None]:
+    """Add what the block takes to the account of a run, that may be cut off and go on in another process."""
+    began = _now()
+    try:
+        yield
+    finally:
+        cpu, wall = _minus(_now(), began)
+        start = {"cpu": cpu, "wall": wall, "step_cpu": watch.cpu, "step_wall": watch.wall, "steps": watch.steps}
+        write_text(spent, json.dumps([*_starts(spent), start]))
+
+
+def _starts(spent: Path) -> list[dict[str, float]]:
+    return json.loads(spent.read_text(encoding="utf-8")) if spent.is_file() else []
+
+
+def _seconds(spent: Path, steps: int) -> dict[str, Any]:
+    """Sum the account up: of all, evaluations and pictures included, and of the training steps alone."""
+    starts = _starts(spent)
+    total = {key: sum(start[key] for start in starts) for key in starts[0]}
+    per_step = {key: total[f"step_{key}"] / max(total["steps"], 1) for key in ("cpu", "wall")}
+    return {
+        "all_cpu": total["cpu"],
+        "all_wall": total["wall"],
+        **{f"{key}_per_step": value for key, value in per_step.items()},
+        **{f"training_{key}": value * steps for key, value in per_step.items()},
+        "starts": len(starts),
+    }
+
+
+def judged(run: RunRecord) -> dict[str, Any]:
+    """Return what a run logged of its models: figures of all evaluations, of the last, the best, and by class."""
+    models, best = run.models(), run.best()
+    assert best is not None
+    curves = {model: {point.step: point.value for point in run.metrics[f"{model}/{run.score}"]} for model in models}
+    last = {model: list(curve.values())[-1] for model, curve in curves.items()}
+    classes = {
+        model: {name: run.metrics[f"{model}/iou/{name}"][-1].value for name in run.classes()} for model in models
+    }
+    return {
+        "score": run.score,
+        "judged": models[0],
+        "curves": curves,
+        "last": last,
+        "best": {"step": best.step, **best.figures},
+        "classes": classes,
+    }
+
+
+def _on_test(run: Path, config: Config, test: Path) -> dict[str, Any]:
+    """Judge the model after the last step on a list of images that had no part in any choice."""
+    model, card = load_model(run / "model")
+    warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    checkpoint = load_checkpoint(run / "checkpoints", warn)
+    assert checkpoint is not None
+    model.load_state_dict(checkpoint.part("teacher") or checkpoint.part("student"))
+    save_model(run / "last", model, card)
+    data = DataConfig(root=config.data.root, spec=config.data.spec, val=str(test))
+    found = api.evaluate(run / "last", data, device=config.device)
+    classes = dict(zip(found.classes, map(float, found.iou_K), strict=True))
+    return {"score": found.judged_by, "images": found.images, "trained_on": len(found.trained_on), "classes": classes}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
