@@ -20,7 +20,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the cores are for the runs
 
 from benchmarks.accuracy.plan import load_plan
-from benchmarks.accuracy.runs import Run, plan_runs, run_all
+from benchmarks.accuracy.runs import STEPS, TIME, plan_runs, run_all
 from benchmarks.accuracy.table import markdown, summary
 
 from semiseg.errors import SemisegError
@@ -32,12 +32,13 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     out = options.out.absolute()
     plan = load_plan(options.plan, data=options.data, drawn=out / "drawn", added=options.variant)
-    plan = replace(plan, seeds=options.seeds or plan.seeds, reference=options.against or plan.reference)
+    plan = replace(plan, seeds=options.seeds or plan.seeds)
     cores = [] if options.table else _cores(options.cores)[: options.jobs]
     runs = plan_runs(plan, out, options.only, options.budget, cores)
     failed = 0 if options.table else run_all(runs, cores)
-    found = summary(_results(runs), plan.reference)
-    print(markdown(found, plan.reference))
+    reference = options.against or plan.reference
+    found = summary([result for run in runs if (result := run.found())], reference, plan.clock)
+    print(markdown(found, reference, classes=options.classes))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return int(failed > 0)
@@ -55,13 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="default: the plan's, else 0 1 2")
     parser.add_argument(
-        "--budget", nargs="+", choices=("steps", "time"), default=["steps"], help="equal steps, equal time, or both"
+        "--budget", nargs="+", choices=(STEPS, TIME), default=[STEPS], help="equal steps (default), equal time, or both"
     )
     parser.add_argument("--against", metavar="VARIANT", help="to compare with; default: the plan's reference")
     parser.add_argument("--cores", default="", metavar="0,1", help="default: all that this process may use")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time; default: one on each core")
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="default: runs/accuracy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--classes", action="store_true", help="also print the IoU of each class")
     parser.add_argument("--table", action="store_true", help="train nothing: the table of what is finished")
     return parser
 
@@ -72,16 +74,6 @@ def _cores(text: str) -> list[Any]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return [None] * (os.cpu_count() or 1)
-
-
-def _results(runs: Sequence[Run]) -> dict[str, dict[str, dict[int, Any]]]:
-    results: dict[str, dict[str, dict[int, Any]]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        variants = results.setdefault(run.dataset.name, {})
-        seeds = variants.setdefault(run.variant.name, {})
-        if found := run.found():
-            seeds[run.seed] = found
-    return results
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,13 @@ from semiseg.errors import ConfigError, closest
 
 PLANS = Path(__file__).parent / "plans"
 DATA = "DATA"
-"""In the `root` of a data set: the folder given as `--data`."""
-AT_TIME = "@time"
-"""The end of a variant's name where it trains as long as the plan's clock does, not as many steps."""
-EVALUATIONS = 10
-"""The same number for all variants: the best of more evaluations is a higher one."""
+"""Begins the `root` of a data set in the folder given as `--data`."""
+EVALUATIONS = 5
+"""Of a run. The same number for all variants, as the best of more evaluations is a higher one."""
 _DRAWN = {"labeled": 8, "unlabeled": 192, "val": 64}
 """The scenes of the demo."""
-_HERE = ("--data.workers", "0", "--device", "cpu")
+_PLACE = {"recipe", "published", "data.root", "data.workers", "run.folder", "run.name"}
+"""Keys without effect on a result, or that say where the same things are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +61,12 @@ class Variant:
         words: overrides.
         times: factors of whole numbers, by key, after all overrides.
         cost: seconds of a step in those of the clock; None: measured where it is needed.
-        at_time: whether it gets the time of the clock instead of its steps.
     """
 
     name: str
     words: Sequence[str] = ()
     times: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
-    at_time: bool = False
-
-    def timed(self) -> Variant:
-        """Return this variant as it trains at equal time."""
-        return replace(self, name=self.name + AT_TIME, at_time=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +75,9 @@ class Plan:
 
     Attributes:
         datasets: by name.
-        variants: by name, each at its number of steps.
+        variants: by name.
         reference: the variant that others are compared with, seed by seed.
-        clock: the variant whose time others get at equal time.
+        clock: the variant whose seconds the others get, where time is equal.
         seeds: of the runs.
         evaluations: of each run.
     """
@@ -108,7 +101,8 @@ class Plan:
         Raises:
             ConfigError: an unknown recipe or key, or no length in steps.
         """
-        words = [*_HERE, "--data.root", str(dataset.root), "--seed", str(seed), *dataset.words, *variant.words]
+        words = ["--data.workers", "0", "--device", "cpu", "--data.root", str(dataset.root), "--seed", str(seed)]
+        words += [*dataset.words, *variant.words]
         flat = flatten(to_dict(recipe_config(dataset.recipe, words)))
         for key, factor in variant.times.items():
             words += [f"--{key}", str(_times(key, flat.get(key), factor))]
@@ -124,6 +118,12 @@ def _times(key: str, value: Any, factor: float) -> int:
     if not isinstance(value, int) or value * factor != int(value * factor):
         raise ConfigError(f"{key} is {value}, times {factor}", expected="a whole number", remedy="correct the plan")
     return int(value * factor)
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configurations train the same. A key that one does not know yet has its default there."""
+    a, b, defaults = flatten(dict(one)), flatten(dict(other)), flatten(to_dict(Config()))
+    return all(a.get(key, defaults.get(key)) == b.get(key, defaults.get(key)) for key in (a.keys() | b.keys()) - _PLACE)
 
 
 def load_plan(name: str, *, data: Path | None = None, drawn: Path, added: Sequence[str] = ()) -> Plan:
@@ -144,51 +144,45 @@ def load_plan(name: str, *, data: Path | None = None, drawn: Path, added: Sequen
         expected = f"one of {', '.join(known)}, or a YAML file"
         raise ConfigError(f"no plan {name!r}{closest(name, known)}", expected=expected, remedy="correct the name")
     content = read_yaml(path, ConfigError)
-    _refuse_unknown(content, ("datasets", "variants", "reference", "clock", "seeds", "evaluations"), path)
-    written = dict(content["variants"]) | dict(word.split("=", 1) for word in added)
-    variants = {name: _variant(name, value) for name, value in written.items()}
-    reference = content.get("reference") or next(iter(variants))
-    plan = Plan(
+    _require_known(content, ("datasets", "variants", "reference", "clock", "seeds", "evaluations"), path)
+    written = content["variants"] | dict(word.split("=", 1) for word in added)
+    reference = content.get("reference", next(iter(written)))
+    clock = content.get("clock", reference)
+    _require_known({reference: "", clock: ""}, [*written], path)
+    return Plan(
         datasets={name: _dataset(name, value, data, drawn) for name, value in content["datasets"].items()},
-        variants=variants,
+        variants={name: _variant(name, value) for name, value in written.items()},
         reference=reference,
-        clock=content.get("clock") or reference,
-        seeds=[int(seed) for seed in content.get("seeds") or (0, 1, 2)],
-        evaluations=int(content.get("evaluations") or EVALUATIONS),
+        clock=clock,
+        seeds=[int(seed) for seed in content.get("seeds", (0, 1, 2))],
+        evaluations=int(content.get("evaluations", EVALUATIONS)),
     )
-    for chosen in (plan.reference, plan.clock):
-        if chosen not in variants:
-            raise ConfigError(
-                f"no variant {chosen!r}{closest(chosen, variants)}", where=path, remedy="correct the plan"
-            )
-    return plan
 
 
 def _dataset(name: str, value: Mapping[str, Any], data: Path | None, drawn: Path) -> Dataset:
-    _refuse_unknown(value, ("recipe", "root", "set", "test", "draw"), name)
-    root = Path(value["root"]) if "root" in value else drawn / name
-    if root.parts[:1] == (DATA,):
+    _require_known(value, ("recipe", "root", "set", "test", "draw"), name)
+    root = Path(value.get("root", drawn / name))
+    if root.parts[0] == DATA:
         if data is None:
             raise ConfigError(f"the data set {name} is in {DATA}", remedy="say where that is with --data FOLDER")
         root = data.joinpath(*root.parts[1:])
     draw = {key: int(number) for key, number in value["draw"].items()} if "draw" in value else None
-    words = tuple(shlex.split(value.get("set") or ""))
+    words = shlex.split(value.get("set", ""))
     test = root.absolute() / value["test"] if "test" in value else None
-    return Dataset(name=name, recipe=value["recipe"], root=root.absolute(), words=words, test=test, draw=draw)
+    return Dataset(
+        name=name, recipe=value.get("recipe", "default"), root=root.absolute(), words=words, test=test, draw=draw
+    )
 
 
 def _variant(name: str, value: str | Mapping[str, Any]) -> Variant:
-    if isinstance(value, str):
-        return Variant(name=name, words=tuple(shlex.split(value)))
-    _refuse_unknown(value, ("set", "times", "cost"), name)
-    times = {key: float(factor) for key, factor in value.get("times", {}).items()}
-    cost = float(value["cost"]) if "cost" in value else None
-    return Variant(name=name, words=tuple(shlex.split(value.get("set") or "")), times=times, cost=cost)
+    parts = {"set": value} if isinstance(value, str) else value
+    _require_known(parts, ("set", "times", "cost"), name)
+    times = {key: float(factor) for key, factor in parts.get("times", {}).items()}
+    cost = float(parts["cost"]) if "cost" in parts else None
+    return Variant(name=name, words=shlex.split(parts.get("set", "")), times=times, cost=cost)
 
 
-def _refuse_unknown(found: Mapping[str, Any], known: Sequence[str], where: object) -> None:
-    for key in found:
-        if key not in known:
-            raise ConfigError(
-                f"unknown key {key!r}{closest(key, known)}", where=where, expected=", ".join(known), remedy="correct it"
-            )
+def _require_known(found: Mapping[str, Any], known: Sequence[str], where: object) -> None:
+    for key in found.keys() - {*known}:
+        unknown = f"unknown key {key!r}{closest(key, known)}"
+        raise ConfigError(unknown, where=where, expected=", ".join(known), remedy="correct the plan")

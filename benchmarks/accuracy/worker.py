@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from semiseg import api
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
@@ -43,10 +45,10 @@ class Stopwatch:
     """Seconds of the steps of a training in this process."""
 
     steps: int = 0
-    cpu: float = 0.0
-    wall: float = 0.0
-    _began: list[tuple[float, float]] = field(default_factory=list)
-    _paused: tuple[float, float] = (0.0, 0.0)
+    seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    """Of the processor, and of the wall."""
+    _began: list[NDArray[np.float64]] = field(default_factory=list)
+    _paused: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
 
     @contextmanager
     def running(self, *, evaluate: bool) -> Iterator[None]:
@@ -57,7 +59,7 @@ class Stopwatch:
             before = _now()
             if evaluate:
                 evaluate_run(*args)
-            self._paused = _plus(self._paused, _minus(_now(), before))
+            self._paused += _now() - before
 
         def began(*args: Any) -> None:
             self._note()
@@ -67,22 +69,14 @@ class Stopwatch:
             yield
 
     def _note(self) -> None:
-        self._began.append(_minus(_now(), self._paused))
+        self._began.append(_now() - self._paused)
         if len(self._began) > WARM_UP + 1:
-            cpu, wall = _minus(self._began[-1], self._began[-2])
-            self.steps, self.cpu, self.wall = self.steps + 1, self.cpu + cpu, self.wall + wall
+            self.steps += 1
+            self.seconds += self._began[-1] - self._began[-2]
 
 
-def _now() -> tuple[float, float]:
-    return time.process_time(), time.monotonic()
-
-
-def _plus(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    return a[0] + b[0], a[1] + b[1]
-
-
-def _minus(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    return a[0] - b[0], a[1] - b[1]
+def _now() -> NDArray[np.float64]:
+    return np.array([time.process_time(), time.monotonic()])
 
 
 def main() -> int:
@@ -111,14 +105,15 @@ def _work(job: dict[str, Any], config: Config, watch: Stopwatch) -> dict[str, An
         with watch.running(evaluate=False):
             api.train(config)
         shutil.rmtree(run)
-        return {"cpu": watch.cpu / watch.steps, "wall": watch.wall / watch.steps, "steps": watch.steps}
+        cpu, wall = map(float, watch.seconds / watch.steps)
+        return {"cpu": cpu, "wall": wall, "steps": watch.steps}
     spent = run.with_suffix(".seconds.json")
     _forget_another(run, spent, config)
     with _accounted(spent, watch), watch.running(evaluate=True):
         api.train(config, resume="auto")
     result = {**job["facts"], "config": job["config"], **judged(read_run(run))}
     result["test"] = _on_test(run, config, Path(job["test"])) if job["test"] else None
-    result |= {"seconds": _seconds(spent, config.schedule.steps or 0), "machine": environment()}
+    result |= {"seconds": _seconds(spent, config.schedule.steps or 0), "machine": _machine()}
     shutil.rmtree(run / "checkpoints")
     return result
 
@@ -141,8 +136,8 @@ def _accounted(spent: Path, watch: Stopwatch) -> Iterator[None]:
     try:
         yield
     finally:
-        cpu, wall = _minus(_now(), began)
-        start = {"cpu": cpu, "wall": wall, "step_cpu": watch.cpu, "step_wall": watch.wall, "steps": watch.steps}
+        keys = ("cpu", "wall", "step_cpu", "step_wall", "steps")
+        start = dict(zip(keys, map(float, (*(_now() - began), *watch.seconds, watch.steps)), strict=True))
         write_text(spent, json.dumps([*_starts(spent), start]))
 
 
@@ -162,6 +157,11 @@ def _seconds(spent: Path, steps: int) -> dict[str, Any]:
         **{f"training_{key}": value * steps for key, value in per_step.items()},
         "starts": len(starts),
     }
+
+
+def _machine() -> dict[str, Any]:
+    facts = environment()
+    return {"date": str(facts["started"])[:10], **{key: facts[key] for key in ("cpu", "torch", "threads", "python")}}
 
 
 def judged(run: RunRecord) -> dict[str, Any]:
