@@ -407,8 +407,9 @@ def test_evaluate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr("semiseg.api.evaluate", evaluate)
     words = ["m", "--data.root", "r", "--data.spec", "s", "--data.val", "v", "--device", "cpu", "--precision", "bf16"]
-    words += ["--protocol", "sliding", "--tile", "252"]
-    options = {"device": "cpu", "precision": "bf16", "protocol": "sliding", "tile": 252}
+    words += ["--protocol", "sliding", "--tile", "252", "--scales", "0.5", "1", "--flip"]
+    options = {"device": "cpu", "precision": "bf16", "protocol": "sliding", "tile": 252, "scales": [0.5, 1.0]}
+    options["flip"] = True
     assert f"m r s v {options}" in refused(capsys, "evaluate", *words)
 
 
@@ -458,10 +459,15 @@ def test_predict_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: C
         "--max-pixels",
         "99",
         "--overlays",
+        "--probabilities",
         "--overwrite",
+        "--scales",
+        "0.5",
+        "1",
+        "--flip",
     ]
     words += ["--device", "cpu", "--precision", "bf16"]
-    options = {"second": Path("b"), "tile": 252, "max_pixels": 99, "overlays": True, "overwrite": True, "device": "cpu"}
-    options["precision"] = "bf16"
+    options = {"second": Path("b"), "tile": 252, "scales": [0.5, 1.0], "flip": True, "max_pixels": 99}
+    options |= {"overlays": True, "probabilities": True, "overwrite": True, "device": "cpu", "precision": "bf16"}
     assert f"['m', 'a', 'o'] {options}" in refused(capsys, "predict", *words)
     assert "'second': None, 'tile': None" in refused(capsys, "predict", "m", "a", "--out", "o")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,6 +136,8 @@ def evaluate(
     precision: Precision = "auto",
     protocol: Protocol | None = None,
     tile: int | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ModelEvaluation:
     """Evaluate a saved model on val images, as training does.
@@ -148,6 +150,8 @@ def evaluate(
         precision: see `Config.precision`; auto: as in training.
         protocol: `original` (whole images) or `sliding` (windows of the crop's size); default: as in training.
         tile: longest side of an image that is seen in one piece, pixels; default: as in training.
+        scales: the sizes at which each image is seen, as factors; the mean of the probabilities counts.
+        flip: whether each is seen mirrored too.
         progress: called at the start and after each batch with the number of images done and of all.
 
     Raises:
@@ -156,7 +160,16 @@ def evaluate(
     directory = find_model(model)
     chosen = choose_device(device)
     segmenter, card = load_model(directory, chosen)
-    inference = inference_of(card, segmenter.patch, device=chosen, precision=precision, protocol=protocol, tile=tile)
+    inference = inference_of(
+        card,
+        segmenter.patch,
+        device=chosen,
+        precision=precision,
+        protocol=protocol,
+        tile=tile,
+        scales=scales,
+        flip=flip,
+    )
     trained = _config_of_run(directory)
     judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
     spec, samples, config = judges.spec, judges.val.samples, data or cast(Config, trained).data

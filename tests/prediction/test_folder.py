@@ -57,6 +57,53 @@ def test_overlays_lie_beside_the_masks(predictor: Predictor, photos: Path, tmp_p
         assert image.size == (40, 50)
 
 
+def test_probabilities_lie_beside_the_masks(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(predictor, photos / "a.jpg", out, probabilities=True, flip=True)
+    assert tree(out) == ["a.png", "a_probabilities.npz"]
+    found = predictor.predict(photos / "a.jpg", probabilities=True, flip=True)
+    with np.load(out / "a_probabilities.npz") as kept:
+        assert kept["classes"].tolist() == ["field", "road", "water"]
+        assert kept["probabilities_KHW"] == pytest.approx(found.probabilities_KHW, abs=1e-3)
+    before = stamps(out)
+    assert predict(predictor, photos / "a.jpg", out, probabilities=True).skipped == 1
+    assert predict(predictor, photos / "a.jpg", out, probabilities=True, overwrite=True).images == 1
+    assert stamps(out) != before
+    np.savez(out / "a_probabilities.npz", mine=1)
+    with pytest.raises(DataError, match="has not written"):
+        predict(predictor, photos / "a.jpg", out, probabilities=True, overwrite=True)
+
+
+def test_a_list_names_the_images_and_the_masks_take_its_paths(
+    predictor: Predictor, photos: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"photos/a.jpg\n\n{photos / 'deep/c.JPG'}\nphotos/gone.jpg\n")
+    summary = predict(predictor, listed, tmp_path / "out")
+    absolute = (photos / "deep/c.png").relative_to("/").as_posix()
+    assert tree(tmp_path / "out") == sorted([absolute, "photos/a.png"])
+    assert [path.name for path, _ in summary.unreadable] == ["gone.jpg"]
+    assert predict(predictor, listed, tmp_path / "out").skipped == 2
+
+
+def test_a_list_of_pairs_has_two_paths_a_line(change: Predictor, photos: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "pairs.txt"
+    listed.write_text("photos/a.jpg photos/a.jpg\nphotos/b.png\tphotos/b.png\n")
+    predict(change, listed, tmp_path / "out")
+    assert tree(tmp_path / "out") == ["photos/a.png", "photos/b.png"]
+    with pytest.raises(DataError, match="a list and a second source"):
+        predict(change, listed, tmp_path / "out", second=photos)
+
+
+@pytest.mark.parametrize("line", ["../a.jpg", "photos/../a.jpg", "a\0b.jpg", "", "\xff"])
+def test_a_list_that_leaves_its_place_or_names_nothing_is_refused(
+    predictor: Predictor, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "list.txt").write_bytes(line.encode("latin-1"))
+    with pytest.raises(DataError, match=r"list\.txt"):
+        predict(predictor, tmp_path / "list.txt", tmp_path / "out")
+
+
 def test_a_second_run_writes_only_what_is_missing(predictor: Predictor, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     predict(predictor, photos, out)

@@ -20,7 +20,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
   semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
-  semiseg predict MODEL IMAGES --out DIR   masks for a file or a folder, of any size; pairs with --second
+  semiseg predict MODEL IMAGES --out DIR   masks for a file, a folder or a list, of any size; pairs with --second
   semiseg report RUN                    write RUN/report.html again
   semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from semiseg.api import ModelEvaluation
     from semiseg.data import DataConfig
 
+_IMAGES = "an image, a folder, or a list (.txt, a path a line); of pairs a folder with A/ and B/ will do"
+
 
 def evaluate_verb(words: list[str]) -> None:
     """Evaluate a saved model."""
@@ -25,9 +27,11 @@ def evaluate_verb(words: list[str]) -> None:
     _add_precision(parser)
     parser.add_argument("--protocol", choices=("original", "sliding"), help="default: as in training")
     parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in training")
+    _add_views(parser)
     options = parser.parse_args(words)
     data = _data(vars(options))
     how = {"precision": options.precision, "protocol": options.protocol, "tile": options.tile}
+    how |= {"scales": options.scales, "flip": options.flip}
     with shown_progress("images") as progress:
         found = evaluate(options.model, data, device=options.device, progress=progress, **how)
     _print_evaluation(found)
@@ -83,6 +87,12 @@ def _add_precision(parser: Parser) -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="auto: as in training")
 
 
+def _add_views(parser: Parser) -> None:
+    help_ = "factors of size at which each image is seen, such as 0.75 1 1.25; the mean of the probabilities counts"
+    parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help=help_)
+    parser.add_argument("--flip", action="store_true", help="see each image mirrored too")
+
+
 def predict_verb(words: list[str]) -> None:
     """Write masks for images."""
     from semiseg.cli.progress import shown_progress
@@ -91,12 +101,14 @@ def predict_verb(words: list[str]) -> None:
 
     parser = Parser("predict", "Write a mask for each image; finished ones are skipped, so it can be interrupted.")
     parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
-    parser.add_argument("images", type=Path, help="an image or a folder; of pairs a folder with A/ and B/ will do")
+    parser.add_argument("images", type=Path, help=_IMAGES)
     parser.add_argument("--second", type=Path, help="of pairs: the later image, or a folder with the same names")
     parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
     parser.add_argument("--tile", type=int, help="longest side seen in one piece; default: as in evaluation")
+    _add_views(parser)
     parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="largest image that is opened, in pixels")
     parser.add_argument("--overlays", action="store_true", help="also write the image tinted with its mask")
+    parser.add_argument("--probabilities", action="store_true", help="also write those of the classes, as .npz")
     parser.add_argument("--overwrite", action="store_true", help="write masks again that exist")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_precision(parser)
@@ -108,8 +120,11 @@ def predict_verb(words: list[str]) -> None:
             options.out,
             second=options.second,
             tile=options.tile,
+            scales=options.scales,
+            flip=options.flip,
             max_pixels=options.max_pixels,
             overlays=options.overlays,
+            probabilities=options.probabilities,
             overwrite=options.overwrite,
             device=options.device,
             precision=options.precision,

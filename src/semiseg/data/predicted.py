@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from semiseg.errors import DataError
 
 MARK = "semiseg predict"
-"""What a file says of the software that made it: the text `Software` of a PNG, the tag of a TIFF, a JPEG's comment."""
+"""What a file says of the software that made it: the text `Software` of a PNG, the tag of a TIFF, the comment of a JPEG
+or of an npz."""
 MARKER = "predicted_by_semiseg.json"
 """A file beside the masks that says so too, also where another program has rewritten them."""
 
@@ -32,6 +34,8 @@ def png_mark() -> PngImagePlugin.PngInfo:
 
 def is_predicted(path: Path) -> bool:
     """Whether a file carries the mark; reads its header only."""
+    if path.suffix.lower() == ".npz":
+        return _is_marked_archive(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         return False
@@ -39,6 +43,20 @@ def is_predicted(path: Path) -> bool:
         with reader(path) as image:
             return _carries_mark(image)
     except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def mark_archive(path: Path) -> None:
+    """Write the mark into an npz, which is a zip."""
+    with ZipFile(path, "a") as archive:
+        archive.comment = MARK.encode()
+
+
+def _is_marked_archive(path: Path) -> bool:
+    try:
+        with ZipFile(path) as archive:
+            return archive.comment == MARK.encode()
+    except (OSError, BadZipFile, ValueError):
         return False
 
 

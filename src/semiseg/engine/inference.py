@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
@@ -22,6 +23,9 @@ TILE: dict[Protocol, int] = {"original": 1024, "sliding": 2048}
 original protocol at once: at 1024 ViT-L with 150 classes holds 2.6 GB of tensors (measured), which a GPU of 8 GB and a
 CPU have room for. In the sliding protocol only a window of the crop's size does, and 2048 leaves Cityscapes as it is
 published."""
+
+SCALES = (0.25, 4.0)
+"""The smallest and the largest scale at which a picture may be seen."""
 
 _WINDOWS_AT_ONCE = 8
 
@@ -57,17 +61,24 @@ class Inference:
     than `tile` is seen in one piece, whole or in windows as the protocol says; a larger one in overlapping tiles, each
     by the protocol, whose probabilities are blended.
 
+    With more than one scale, or with flips, each piece is seen several times, and the mean of the probabilities counts
+    (test-time augmentation: multi-scale inputs and flips of arXiv 1706.05587).
+
     Attributes:
         protocol: see `predict_scores`.
         window: side of a sliding window, pixels.
-        tile: the longest side that is seen in one piece, pixels.
+        tile: the longest side that is seen in one piece, pixels; at a scale s this piece has s times the side.
         bf16: whether models run in bf16.
+        scales: the sizes at which each piece is seen, as factors of its own.
+        flip: whether each is seen mirrored too, left and right exchanged.
     """
 
     protocol: Protocol
     window: int
     tile: int
     bf16: bool
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
 
     def in_tiles(self, height: int, width: int) -> bool:
         """Whether a picture of this size is seen in tiles."""
@@ -104,8 +115,28 @@ class Inference:
         pieces_BTCHW = read(rows, columns)
         with autocast(self.bf16, pieces_BTCHW.device):
             images_BTCHW = model.normalize(pieces_BTCHW)
+            if self.flip or self.scales != (1.0,):
+                return Block(rows, columns, self._mean_of_views(model, images_BTCHW), are_logits=False)
             scores_BKHW = predict_scores(model, images_BTCHW, protocol=self.protocol, window=self.window)
         return Block(rows, columns, scores_BKHW, are_logits=not _slides(images_BTCHW, self.protocol, self.window))
+
+    def _mean_of_views(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+        """Return the probabilities of a piece (B, K, H, W), the mean over scales and flips."""
+        size: tuple[int, int] = (images_BTCHW.shape[-2], images_BTCHW.shape[-1])
+        keeper = _keeper(model, images_BTCHW)
+        sum_BKHW = torch.zeros(len(images_BTCHW), model.num_classes, *size, device=keeper)
+        for scale in self.scales:
+            view_BTCHW = _scaled(images_BTCHW, scale)
+            found_BKhw = self._probabilities(model, view_BTCHW)
+            if self.flip:
+                found_BKhw = found_BKhw + self._probabilities(model, view_BTCHW.flip(-1)).flip(-1)
+            sum_BKHW += resize_bilinear(found_BKhw, size, align_corners=False).to(keeper)
+        return sum_BKHW / (len(self.scales) * (2 if self.flip else 1))
+
+    def _probabilities(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+        scores_BKHW = predict_scores(model, images_BTCHW, protocol=self.protocol, window=self.window)
+        are_logits = not _slides(images_BTCHW, self.protocol, self.window)
+        return Block(slice(None), slice(None), scores_BKHW, are_logits).probabilities()
 
 
 def inference_of(
@@ -116,6 +147,8 @@ def inference_of(
     precision: Precision = "auto",
     protocol: Protocol | None = None,
     tile: int | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
 ) -> Inference:
     """Return how a model sees pictures: as asked, else as its card says it was evaluated, else by its protocol.
 
@@ -126,9 +159,11 @@ def inference_of(
         precision: `auto` is the card's; if that is `auto` too, see `uses_bf16`.
         protocol: another protocol than the card's.
         tile: another longest side of one piece than the card's.
+        scales: the sizes at which each piece is seen, as factors of its own.
+        flip: whether each is seen mirrored too.
 
     Raises:
-        ConfigError: a tile smaller than a patch.
+        ConfigError: a tile smaller than a patch, no scale, or one out of range.
     """
     protocol = protocol or card.protocol
     side = tile if tile is not None else card.tile or TILE[protocol]
@@ -138,8 +173,16 @@ def inference_of(
             expected=f"at least {patch}, better the training crop of {card.crop} or more",
             remedy="raise the tile, or leave it out",
         )
+    if not scales or any(not SCALES[0] <= scale <= SCALES[1] for scale in scales):
+        raise ConfigError(
+            f"scales of {', '.join(f'{scale:g}' for scale in scales) or 'no number'}",
+            expected=f"one or more factors from {SCALES[0]:g} to {SCALES[1]:g}",
+            remedy="name scales such as 0.75 1 1.25, or leave them out",
+        )
     bf16 = uses_bf16(card.precision if precision == "auto" else precision, device)
-    return Inference(protocol=protocol, window=card.crop, tile=side, bf16=bf16)
+    return Inference(
+        protocol=protocol, window=card.crop, tile=side, bf16=bf16, scales=tuple(map(float, scales)), flip=flip
+    )
 
 
 def predict_scores(model: Segmenter, images_BTCHW: Tensor, *, protocol: Protocol, window: int) -> Tensor:
@@ -182,8 +225,7 @@ def window_starts(side: int, window: int) -> list[int]:
 def _sliding(model: Segmenter, images_BTCHW: Tensor, window: int) -> Tensor:
     batch, (height, width) = len(images_BTCHW), images_BTCHW.shape[-2:]
     corners = [(y, x) for y in window_starts(height, window) for x in window_starts(width, window)]
-    large = 4 * batch * model.num_classes * height * width > ON_DEVICE
-    keeper = torch.device("cpu") if large else images_BTCHW.device
+    keeper = _keeper(model, images_BTCHW)
     scores_BKHW = torch.zeros(batch, model.num_classes, height, width, device=keeper)
     for first in range(0, len(corners), _WINDOWS_AT_ONCE):
         part = corners[first : first + _WINDOWS_AT_ONCE]
@@ -192,3 +234,20 @@ def _sliding(model: Segmenter, images_BTCHW: Tensor, window: int) -> Tensor:
         for (y, x), found in zip(part, probabilities.split(batch), strict=True):
             scores_BKHW[..., y : y + window, x : x + window] += found
     return scores_BKHW
+
+
+def _keeper(model: Segmenter, images_BTCHW: Tensor) -> torch.device:
+    """Return where sums of scores are kept: where the images are, or in main memory what is larger than `ON_DEVICE`."""
+    batch, (height, width) = len(images_BTCHW), images_BTCHW.shape[-2:]
+    large = 4 * batch * model.num_classes * height * width > ON_DEVICE
+    return torch.device("cpu") if large else images_BTCHW.device
+
+
+def _scaled(images_BTCHW: Tensor, scale: float) -> Tensor:
+    """Resize images by a factor, smoothed where they shrink, as training resizes its images."""
+    if scale == 1:
+        return images_BTCHW
+    size = [max(1, round(side * scale)) for side in images_BTCHW.shape[-2:]]
+    resized_NCHW: Tensor = F.interpolate(images_BTCHW.flatten(0, 1), size=size, mode="bilinear", antialias=True)
+    resized_BTCHW: Tensor = resized_NCHW.unflatten(0, images_BTCHW.shape[:2])
+    return resized_BTCHW

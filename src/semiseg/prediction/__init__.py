@@ -2,6 +2,7 @@
 
 from semiseg.prediction.folder import PredictionSummary, predict
 from semiseg.prediction.frames import Picture
-from semiseg.prediction.predictor import Predictor
+from semiseg.prediction.predictor import Look, Predictor
+from semiseg.prediction.result import Prediction
 
-__all__ = ["Picture", "PredictionSummary", "Predictor", "predict"]
+__all__ = ["Look", "Picture", "Prediction", "PredictionSummary", "Predictor", "predict"]

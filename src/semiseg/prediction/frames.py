@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from semiseg.data.reading import MAX_PIXELS, read_image
 from semiseg.errors import DataError
@@ -16,8 +18,9 @@ from semiseg.prediction.geotiff import Georeference, GeoTiff, has_rasterio, is_g
 Raster = NDArray[np.uint8] | GeoTiff
 """RGB pixels (H, W, 3), uint8, in memory or in a file; `raster[rows, columns]` gives a piece as an array."""
 
-Picture = Image.Image | Raster | Path | str
-"""An image as people have it: a Pillow image, an RGB array (H, W, 3) of uint8, or a path."""
+Picture = Image.Image | Raster | Tensor | Path | str
+"""An image as people have it: a Pillow image, an RGB array (H, W, 3) of uint8, a tensor (3, H, W) of uint8 or of floats
+from 0 to 1, or a path."""
 
 
 def open_frames(pictures: Sequence[Picture], count: int, max_pixels: int = MAX_PIXELS) -> tuple[Raster, ...]:
@@ -34,7 +37,7 @@ def open_frames(pictures: Sequence[Picture], count: int, max_pixels: int = MAX_P
     if len(pictures) != count:
         raise DataError(
             f"{len(pictures)} pictures for a model of {count} frames",
-            remedy=f"pass {'one picture' if count == 1 else f'{count} pictures of one place'}",
+            remedy=f"pass {'one picture' if count == 1 else f'{count} pictures of one place, as a tuple'}",
         )
     rasters = tuple(_raster(picture, max_pixels) for picture in pictures)
     if len({raster.shape for raster in rasters}) > 1:
@@ -68,6 +71,8 @@ def _raster(picture: Picture, max_pixels: int) -> Raster:
         if is_georeferenced(path) and has_rasterio():
             return GeoTiff(path)
         picture = read_image(path, max_pixels)
+    if isinstance(picture, Tensor):
+        picture = _array(picture)
     if isinstance(picture, Image.Image):
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     if isinstance(picture, GeoTiff):
@@ -79,3 +84,24 @@ def _raster(picture: Picture, max_pixels: int) -> Raster:
             remedy="convert the array, or pass a Pillow image or a path",
         )
     return picture
+
+
+def _array(picture_3HW: Tensor) -> NDArray[np.uint8]:
+    """Return a tensor as the array of its picture: floats are rounded to 256 levels, as files have them."""
+    is_float = picture_3HW.is_floating_point()
+    if picture_3HW.ndim != 3 or picture_3HW.shape[0] != 3 or not (is_float or picture_3HW.dtype == torch.uint8):
+        raise _no_picture(f"tensor of shape {tuple(picture_3HW.shape)} and type {picture_3HW.dtype}")
+    if is_float:
+        low, high = (float(bound) for bound in torch.aminmax(picture_3HW)) if picture_3HW.numel() else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):
+            raise _no_picture(f"tensor of floats from {low:.3g} to {high:.3g}")
+        picture_3HW = (picture_3HW * 255).round().to(torch.uint8)
+    return picture_3HW.movedim(0, -1).contiguous().cpu().numpy()
+
+
+def _no_picture(what: str) -> DataError:
+    return DataError(
+        what,
+        expected="an RGB picture (3, H, W), of uint8 from 0 to 255 or of floats from 0 to 1, not normalised",
+        remedy="convert the tensor, or pass a Pillow image or a path",
+    )

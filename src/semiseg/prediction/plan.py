@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.data.folders import files_below, real_paths
+from semiseg.data.lists import line_fields
 from semiseg.data.reading import IMAGE_SUFFIXES
 from semiseg.errors import DataError, ModelError
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced
 
 PAIR_FOLDERS = ("A", "B")
 """Where a folder of pairs holds the first and the second image of each."""
+LIST_SUFFIX = ".txt"
+"""What ends the name of a list of images."""
+LINES = {
+    1: "the path of an image a line, relative to the list or from the disk's root, without `..`",
+    2: "BEFORE AFTER a line, parted by a tab if a name holds spaces; relative to the list or from the disk's root, "
+    "without `..`",
+}
+"""What a list holds, by the number of frames."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +34,28 @@ class Job:
     """A GeoTIFF if one of the images is georeferenced and rasterio is installed, else a PNG."""
     overlay: Path | None
     """Where the tinted image goes, if one is wanted."""
+    probabilities: Path | None = None
+    """Where the probabilities of the classes go, if they are wanted."""
 
     @property
     def outputs(self) -> tuple[Path, ...]:
         """The files to write."""
-        return (self.mask,) if self.overlay is None else (self.mask, self.overlay)
+        return tuple(path for path in (self.mask, self.overlay, self.probabilities) if path is not None)
 
 
 def sources(images: Path, second: Path | None, frames: int) -> tuple[Path, ...]:
-    """Return the image or folder of each frame.
+    """Return the image, folder or list of each frame; one list names all frames.
 
     Raises:
         ModelError: one source for a model of two frames that is no folder of pairs, or two for a model of one.
+        DataError: a list and a second source.
     """
+    if is_list(images) and second is not None:
+        raise DataError(
+            "a list and a second source", where=second, expected=LINES[frames], remedy="leave the second out"
+        )
+    if is_list(images):
+        return (images,) * frames
     pair = tuple(images / folder for folder in PAIR_FOLDERS)
     if frames == 1 and second is not None:
         raise ModelError(
@@ -52,18 +70,26 @@ def sources(images: Path, second: Path | None, frames: int) -> tuple[Path, ...]:
     raise ModelError(
         f"the model needs {frames} frames a sample, one source is given",
         where=images,
-        expected=f"two images, two folders of images, or a folder with {' and '.join(PAIR_FOLDERS)} in it",
+        expected=f"two images, two folders of images, a folder with {' and '.join(PAIR_FOLDERS)} in it, or a list",
         remedy="name the later image or folder with --second",
     )
 
 
-def plan(frames: tuple[Path, ...], out: Path, overlays: bool) -> tuple[list[Job], tuple[Path, ...]]:
+def is_list(source: Path) -> bool:
+    """Whether a source is a list of images."""
+    return source.suffix.lower() == LIST_SUFFIX and not source.is_dir()
+
+
+def plan(
+    frames: tuple[Path, ...], out: Path, *, overlays: bool = False, probabilities: bool = False
+) -> tuple[list[Job], tuple[Path, ...]]:
     """List what to read and what to write, and refuse what would destroy something.
 
     Args:
-        frames: the image or folder of each frame.
+        frames: the image, folder or list of each frame.
         out: the folder for the masks.
         overlays: also plan the tinted images.
+        probabilities: also plan the files of probabilities.
 
     Returns:
         The samples by name, and the images that have no partner of their name.
@@ -78,13 +104,15 @@ def plan(frames: tuple[Path, ...], out: Path, overlays: bool) -> tuple[list[Job]
             "images and masks would share a folder", where=out, remedy="choose another output folder, such as masks/"
         )
     samples, alone = _samples(frames, out)
-    jobs = [_job(images, out / name, overlays) for name, images in samples.items()]
+    jobs = [_job(images, out / name, overlays, probabilities) for name, images in samples.items()]
     _refuse_collisions(jobs, alone)
     return jobs, alone
 
 
 def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path, ...]], tuple[Path, ...]]:
     """Return the images of each sample by their name below the folders, and the images without a partner."""
+    if is_list(frames[0]):
+        return _listed(frames[0], len(frames)), ()
     if all(source.is_file() for source in frames):
         return {Path(frames[0].name): frames}, ()
     found = [_images(source, out) for source in frames]
@@ -98,6 +126,31 @@ def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path
         )
     alone = [path for images in found for name, path in images.items() if name not in names]
     return {name: tuple(images[name] for images in found) for name in names}, tuple(alone)
+
+
+def _listed(path: Path, frames: int) -> dict[Path, tuple[Path, ...]]:
+    """Return the images that a list names, relative to its own folder or from the disk's root, by their names."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"unreadable list ({error})", where=path, remedy="name an existing list file") from error
+    samples = {}
+    for number, line in enumerate(lines, 1):
+        names = line_fields(line) if frames > 1 else [line.strip()]
+        if not line.strip():
+            continue
+        if len(names) != frames or any("\0" in name or ".." in Path(name).parts for name in names):
+            raise DataError(
+                "no line for a list of images",
+                where=f"{path}, line {number}",
+                expected=LINES[frames],
+                remedy="correct the line",
+            )
+        first = Path(names[0])
+        samples[first.relative_to(first.anchor)] = tuple(path.parent / name for name in names)
+    if not samples:
+        raise DataError("empty list", where=path, expected=LINES[frames], remedy="fill the list")
+    return samples
 
 
 def _images(folder: Path, out: Path) -> dict[Path, Path]:
@@ -118,13 +171,14 @@ def _images(folder: Path, out: Path) -> dict[Path, Path]:
     return {name: folder / name for name in names}
 
 
-def _job(images: tuple[Path, ...], target: Path, overlays: bool) -> Job:
+def _job(images: tuple[Path, ...], target: Path, overlays: bool, probabilities: bool) -> Job:
     """Name the outputs of a sample whose mask lies at `target`, but for the suffix."""
     kept = has_rasterio() and any(is_georeferenced(image) for image in images)
     return Job(
         images,
         target.with_name(f"{target.stem}{'.tif' if kept else '.png'}"),
         target.with_name(f"{target.stem}_overlay.jpg") if overlays else None,
+        target.with_name(f"{target.stem}_probabilities.npz") if probabilities else None,
     )
 
 

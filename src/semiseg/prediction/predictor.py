@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -11,24 +12,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semiseg.data.palette import Palette
-from semiseg.engine import pictures
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.inference import Block, Inference, inference_of
 from semiseg.engine.precision import Precision
 from semiseg.models import ModelCard, Segmenter, load_model
 from semiseg.prediction.frames import Picture, Raster, open_frames, read_piece
+from semiseg.prediction.result import Prediction
 
-_STRIP = 512
-"""Rows that are tinted at once."""
+
+class Look(TypedDict, total=False):
+    """How a picture is shown to the model, where not as in its evaluation."""
+
+    tile: int | None
+    """Longest side that is seen in one piece, pixels; None: as the model was evaluated."""
+    scales: Sequence[float]
+    """Sizes at which each piece is seen, as factors; the mean of the probabilities counts. Default: 1 alone."""
+    flip: bool
+    """Whether each is seen mirrored too."""
 
 
 class Predictor:
     """A segmenter in evaluation mode and the card that says what its classes are.
 
-    Every method takes one picture, or for a model of T frames T pictures of one size: `mask(before, after)`. A picture
-    with a side longer than `tile` (default: as the model was evaluated) is predicted in tiles; see
-    `semiseg.engine.inference`.
+    `predict` takes one sample or many. The other methods take one picture, or for a model of T frames T pictures of one
+    size: `mask(before, after)`. A picture with a side longer than `tile` is predicted in tiles; see
+    `semiseg.engine.inference`, and `Look` for the options of every method.
 
     Attributes:
         segmenter: the model, on its device, in evaluation mode; its weights are fp32.
@@ -61,48 +69,95 @@ class Predictor:
         segmenter, card = load_model(Path(path))
         return cls(segmenter, card, device, precision)
 
-    @torch.inference_mode()
-    def scores(self, *frames: Picture, tile: int | None = None) -> Tensor:
-        """Return the class scores (K, H, W), float32, on the model's device, at the size of the picture.
+    @overload
+    def predict(self, samples: list[Any], *, probabilities: bool = False, **look: Unpack[Look]) -> list[Prediction]: ...
 
-        They are logits, or summed probabilities in the sliding protocol, or blended probabilities of a picture in
-        tiles; the largest is the prediction. Of a large picture `mask` needs far less memory.
+    @overload
+    def predict(
+        self, samples: Any, *, probabilities: bool = False, **look: Unpack[Look]
+    ) -> Prediction | list[Prediction]: ...
+
+    def predict(
+        self, samples: Any, *, probabilities: bool = False, **look: Unpack[Look]
+    ) -> Prediction | list[Prediction]:
+        """Predict one sample or many.
+
+        Args:
+            samples: a sample is a picture, for a model of two frames a tuple of two: a path, a Pillow image, an array
+                (H, W, 3) of uint8, or a tensor (3, H, W) of uint8 or of floats from 0 to 1. Many are a list of
+                samples, or a batch: an array or a tensor with one dimension more (of pairs: (B, 2, ...)).
+            probabilities: keep the probability of each class in each pixel, K x H x W x 4 bytes.
+            **look: see `Look`.
+
+        Returns:
+            For one sample its prediction; for a list or a batch a list of them, in its order.
 
         Raises:
             DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
-            ConfigError: a tile smaller than a patch.
+            ConfigError: a tile smaller than a patch, or a scale out of range.
         """
-        rasters, inference = open_frames(frames, self.card.frames), self.inference(tile)
+        found, is_one = _samples(samples, self.card.frames)
+        predictions = [self.predict_one(*frames, probabilities=probabilities, **look) for frames in found]
+        return predictions[0] if is_one else predictions
+
+    @torch.inference_mode()
+    def predict_one(self, *frames: Picture, probabilities: bool = False, **look: Unpack[Look]) -> Prediction:
+        """Predict one sample; arguments and errors are those of `predict`."""
+        rasters, inference = open_frames(frames, self.card.frames), self.inference(**look)
+        size = rasters[0].shape[:2]
+        mask_HW = np.empty(size, dtype=np.uint8)
+        kept_KHW = np.empty((len(self.card.classes), *size), dtype=np.float32) if probabilities else None
+        for block in self._blocks(rasters, inference):
+            mask_HW[block.rows, block.columns] = _classes(block)
+            if kept_KHW is not None:
+                kept_KHW[:, block.rows, block.columns] = block.probabilities()[0].cpu().numpy()
+        return Prediction(rasters[-1], mask_HW, kept_KHW, self.card.classes, self.card.palette)
+
+    @torch.inference_mode()
+    def scores(self, *frames: Picture, **look: Unpack[Look]) -> Tensor:
+        """Return the class scores (K, H, W), float32, on the model's device, at the size of the picture.
+
+        They are logits, or summed probabilities in the sliding protocol, or blended probabilities of a picture in
+        tiles, at several scales or flipped; the largest is the prediction. Of a large picture `mask` needs far less
+        memory.
+
+        Raises:
+            DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
+            ConfigError: a tile smaller than a patch, or a scale out of range.
+        """
+        rasters, inference = open_frames(frames, self.card.frames), self.inference(**look)
         scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
         for block in self._blocks(rasters, inference):
             scores_KHW[:, block.rows, block.columns] = block.scores_BKHW[0]
         return scores_KHW
 
-    @torch.inference_mode()
-    def mask(self, *frames: Picture, tile: int | None = None) -> NDArray[np.uint8]:
+    def mask(self, *frames: Picture, **look: Unpack[Look]) -> NDArray[np.uint8]:
         """Return the class id of every pixel, (H, W) uint8; raises as `scores`."""
-        rasters, inference = open_frames(frames, self.card.frames), self.inference(tile)
-        mask_HW = np.empty(rasters[0].shape[:2], dtype=np.uint8)
-        for block in self._blocks(rasters, inference):
-            mask_HW[block.rows, block.columns] = block.scores_BKHW[0].argmax(0).to(torch.uint8).cpu().numpy()
-        return mask_HW
+        return self.predict_one(*frames, **look).mask_HW
 
-    def indexed(self, *frames: Picture, tile: int | None = None) -> Image.Image:
+    def indexed(self, *frames: Picture, **look: Unpack[Look]) -> Image.Image:
         """Return the mask as a palette image, ready to save as PNG: ids within, colours for the eye."""
-        return pictures.indexed_image(self.mask(*frames, tile=tile), self.card.palette)
+        return self.predict_one(*frames, **look).indexed()
 
-    def overlay(self, *frames: Picture, alpha: float = 0.5, tile: int | None = None) -> Image.Image:
+    def overlay(self, *frames: Picture, alpha: float = 0.5, **look: Unpack[Look]) -> Image.Image:
         """Return the picture (of several frames the last) tinted with the colours of its mask; raises as `scores`."""
-        rasters = open_frames(frames, self.card.frames)
-        return tinted(rasters[-1], self.mask(*rasters, tile=tile), self.card.palette, alpha)
+        return self.predict_one(*frames, **look).overlay(alpha)
 
-    def inference(self, tile: int | None = None) -> Inference:
-        """Return how pictures are shown to the model: as in its evaluation, or in tiles of another size.
+    def inference(self, tile: int | None = None, scales: Sequence[float] = (1.0,), flip: bool = False) -> Inference:
+        """Return how pictures are shown to the model: as in its evaluation, or otherwise; see `Look`.
 
         Raises:
-            ConfigError: a tile smaller than a patch.
+            ConfigError: a tile smaller than a patch, or a scale out of range.
         """
-        return inference_of(self.card, self.segmenter.patch, device=self.device, precision=self.precision, tile=tile)
+        return inference_of(
+            self.card,
+            self.segmenter.patch,
+            device=self.device,
+            precision=self.precision,
+            tile=tile,
+            scales=scales,
+            flip=flip,
+        )
 
     def _blocks(self, rasters: tuple[Raster, ...], inference: Inference) -> Iterator[Block]:
         """Score the picture piece by piece, each piece read when it is needed."""
@@ -114,11 +169,27 @@ class Predictor:
         return inference.blocks(self.segmenter, read, *rasters[0].shape[:2])
 
 
-def tinted(raster: Raster, mask_HW: NDArray[np.uint8], palette: Palette, alpha: float = 0.5) -> Image.Image:
-    """Return a picture tinted with the colours of its mask, made in strips: a tint takes 24 bytes a pixel."""
-    strips = [slice(top, top + _STRIP) for top in range(0, len(mask_HW), _STRIP)]
-    parts = [pictures.overlay(raster[rows, :], mask_HW[rows], palette, alpha) for rows in strips]
-    return Image.fromarray(np.concatenate(parts))
+def _classes(block: Block) -> NDArray[np.uint8]:
+    mask_HW: NDArray[np.uint8] = block.scores_BKHW[0].argmax(0).to(torch.uint8).cpu().numpy()
+    return mask_HW
+
+
+def _samples(samples: Any, frames: int) -> tuple[list[tuple[Picture, ...]], bool]:
+    """Return the frames of each sample, and whether one sample was given, not a list or a batch."""
+    extra = int(frames > 1)
+    if isinstance(samples, np.ndarray | Tensor):
+        is_one = samples.ndim == 3 + extra
+        many = [samples] if is_one or samples.ndim != 4 + extra else list(samples)
+    else:
+        is_one = not isinstance(samples, list)
+        many = [samples] if is_one else samples
+    return [tuple(sample) if _holds_frames(sample, extra) else (sample,) for sample in many], is_one
+
+
+def _holds_frames(sample: Any, extra: int) -> bool:
+    return isinstance(sample, tuple | list) or (
+        isinstance(sample, np.ndarray | Tensor) and sample.ndim == 3 + extra > 3
+    )
 
 
 load = Predictor.load
