@@ -79,6 +79,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         try:
             yield draft
             for part in draft.rglob("*"):
+                if part.is_symlink():  # what it leads to is not ours
+                    continue
                 part.chmod(draft.stat().st_mode if part.is_dir() else draft.stat().st_mode & 0o666)
                 _sync(part)
             _sync(draft)

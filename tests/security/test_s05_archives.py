@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import ast
+import stat
+import tracemalloc
+import zipfile
 import zlib
 from pathlib import Path
 
 import pytest
 
+from semiseg.cli import main
+from semiseg.data.imports import import_data
 from semiseg.data.prepare.pascal import read_sbd
 from semiseg.errors import DataError
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "semiseg"
 UNPACKERS = {"tarfile", "gzip", "bz2", "lzma", "zipimport", "py7zr", "rarfile"}
 UNPACKING = {"extract", "extractall", "unpack_archive"}
-READS_ZIP = {"models/foreign.py"}  # the names in a .pth file, before torch reads it
+READS_ZIP = {
+    "models/foreign.py",  # the names in a .pth file, before torch reads it
+    "data/imports/trees.py",  # what annotation tools export: read part by part, by names that were looked at
+}
 
 
 def unpacks(source: str, *, zips: bool = False) -> list[str]:
@@ -56,3 +64,80 @@ def test_s05_a_compressed_mask_that_stands_for_gigabytes_is_not_read(tmp_path: P
     bomb.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + zlib.compress(bytes(1 << 20)) * 2000)
     with pytest.raises(DataError, match=r"(?s)unreadable SBD mask \([\d,]+ bytes\).*2008_000001\.mat"):
         read_sbd(bomb)
+
+
+def packed(path: Path, *parts: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in parts:
+            file.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.png",
+        "images/../../evil.png",
+        "/evil.png",
+        "images//evil.png",
+        "./evil.png",
+        "images\\..\\..\\evil.png",
+        "C:/evil.png",
+    ],
+)
+def test_s05_a_name_that_leads_out_of_an_export_refuses_all_of_it(tmp_path: Path, name: str) -> None:
+    part = zipfile.ZipInfo("x")
+    part.filename = name  # as written, not as the module would mend it
+    (tmp_path / "in").mkdir()
+    source = packed(tmp_path / "in/x.zip", (part, b"x"))
+    with pytest.raises(DataError, match=r"(?s)a name that leads elsewhere in a ZIP.*x\.zip"):
+        import_data(source, tmp_path / "in/out")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "x.zip"]
+
+
+def test_s05_links_and_passwords_in_an_export_are_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("images/a.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(DataError, match=r"a link in a ZIP: 'images/a\.png'"):
+        import_data(packed(tmp_path / "x.zip", (link, b"/etc/passwd")), tmp_path / "out")
+    path = packed(tmp_path / "y.zip", ("images/a.png", b"x"))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a file under a password in a ZIP: 'images/a\.png'"):
+        import_data(path, tmp_path / "out")
+
+
+def test_s05_an_export_that_stands_for_gigabytes_is_refused_by_its_directory(tmp_path: Path) -> None:
+    source = packed(tmp_path / "x.zip", *((f"images/{number}.png", bytes(1 << 26)) for number in range(6)))
+    assert source.stat().st_size < 500_000
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"(?s)a ZIP of [\d,]+ bytes that stands for 6 files of 402,653,184 bytes"):
+        import_data(source, tmp_path / "out")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 << 20
+
+
+def test_s05_a_part_longer_than_it_says_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = packed(tmp_path / "x.zip", ("labels.json", b"[" + b" " * 5000 + b"]"))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\1\2")
+    content[directory + 24 : directory + 28] = (10).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert main(["data", "import", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "damaged file in a ZIP" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        '<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb">' + "".join(f'<!ENTITY b{n} "{"&b;" * 10}">' for n in range(9)) + "]>",
+        '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>',
+        '<!DOCTYPE a SYSTEM "http://example.org/a.dtd">',
+    ],
+)
+def test_s05_xml_with_a_document_type_is_refused(tmp_path: Path, declared: str) -> None:
+    (tmp_path / "a.xml").write_text(f"{declared}<annotations><image name='&b;' width='1' height='1'/></annotations>")
+    with pytest.raises(DataError, match=r"(?s)a document type, which CVAT does not write.*a\.xml"):
+        import_data(tmp_path / "a.xml", tmp_path / "out")

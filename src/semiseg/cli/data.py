@@ -1,4 +1,4 @@
-"""The verb data and what follows it: check, prepare, split."""
+"""The verb data and what follows it: check, import, prepare, split."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
 from semiseg.errors import ConfigError, closest
 
-_USAGE = """semiseg data: look at a data set, make masks or tiles of the original releases, and new splits
+_USAGE = """semiseg data: look at a data set, import labels, make masks or tiles of original releases, and new splits
 
   semiseg data check FOLDER|RECIPE|LIST           is it sound? every file decoded, classes counted (docs/data.md)
   semiseg data prepare NAME --raw DIR --out DIR   pascal, cityscapes, ade20k, coco, levir or whu (docs/datasets.md)
+  semiseg data import SOURCE --out DIR            exports of CVAT, Label Studio, Labelme, COCO; masks in colours
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
 
 Each has -h, and --json FILE writes its result for scripts."""
 
 
 def data_verb(words: list[str]) -> None:
-    """Look at data sets, make training masks of original releases, and new splits."""
+    """Look at data sets, import labels, make training masks of original releases, and new splits."""
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return
@@ -53,6 +54,49 @@ def _check(words: list[str]) -> None:
     write_json(known.json, found.facts())
     if found.faults:
         raise SystemExit(1)
+
+
+def _import(words: list[str]) -> None:
+    from semiseg.cli.progress import shown_progress
+    from semiseg.data.imports import FORMATS, import_data
+
+    parser = Parser("data import", "Make a data folder of what an annotation tool exported; see docs/data.md.")
+    parser.add_argument("source", type=Path, help="a folder, a ZIP or a file of annotations")
+    parser.add_argument("--out", type=Path, required=True, help="the data folder to make; it must not exist")
+    parser.add_argument("--images", type=Path, help="folder or ZIP of the images; default: in the source")
+    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS))
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="dataset.yaml or labelmap.txt: classes and colours"
+    )
+    parser.add_argument(
+        "--rest", metavar="CLASS", help="what nothing is drawn on: a class, or ignore; default: background"
+    )
+    parser.add_argument(
+        "--boxes", choices=("fill", "ignore"), help="boxes are the object; or what is in them is ignored"
+    )
+    help_ = "kinds of shapes to pass over, as if nobody had drawn them"
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="KIND", help=help_)
+    help_ = "images with nothing drawn in them are labeled, and not unlabeled"
+    parser.add_argument("--empty-is-background", action="store_true", help=help_)
+    parser.add_argument("--copy", action="store_true", help="copy the images of a folder instead of linking them")
+    options = parser.parse_args(words)
+    with shown_progress("masks") as tick:
+        made = import_data(
+            options.source,
+            options.out,
+            images=options.images,
+            format=options.format,
+            classes=options.classes,
+            rest=options.rest,
+            boxes=options.boxes,
+            leave_out=options.leave_out,
+            empty_is_background=options.empty_is_background,
+            copy=options.copy,
+            tick=tick,
+        )
+    print(made.summary())
+    print(f"train with it: semiseg train {options.out}")
+    write_json(options.json, made.facts())
 
 
 def _prepare(words: list[str]) -> None:
@@ -96,4 +140,9 @@ def _split(words: list[str]) -> None:
     write_json(options.json, {**asdict(summary), "folder": str(summary.folder), "val_list": val_list})
 
 
-_VERBS: dict[str, Callable[[list[str]], None]] = {"check": _check, "prepare": _prepare, "split": _split}
+_VERBS: dict[str, Callable[[list[str]], None]] = {
+    "check": _check,
+    "import": _import,
+    "prepare": _prepare,
+    "split": _split,
+}

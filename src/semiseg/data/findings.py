@@ -157,6 +157,7 @@ def _clash(value: int, one: tuple[Colour, str], other: tuple[Colour, str]) -> st
             f"value {value} is of the colour {one[0]} in one mask and {other[0]} in another",
             where=f"{one[1]} and {other[1]}",
             expected="one palette in all masks, as a program that makes one for each file numbers the classes anew",
-            remedy="save all masks with one palette, or as gray images (mode L) if the values are right as they are",
+            remedy="give the colours of the classes as `palette` in dataset.yaml, so that masks are matched by colour; "
+            "or save them as gray images (mode L) if the values are right as they are",
         )
     )

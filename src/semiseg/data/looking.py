@@ -11,7 +11,7 @@ from semiseg.data.likeness import Print, picture_print
 from semiseg.data.lists import Sample
 from semiseg.data.palette import Colour
 from semiseg.data.reading import image_size, mask_palette, read_image, read_mask
-from semiseg.data.spec import DatasetSpec, present_values, to_class_ids
+from semiseg.data.spec import DatasetSpec, present_values, read_class_ids
 from semiseg.errors import DataError
 
 
@@ -69,8 +69,7 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
             "no mask listed", where=sample.id, expected="a mask for it in the list", remedy="list it, or draw it"
         )
     size, print_ = _decoded(sample, max_pixels)
-    values_HW = read_mask(sample.mask, max_pixels, accept_predicted=spec.accept_predicted)
-    mask_HW = to_class_ids(values_HW, sample.mask, spec)
+    mask_HW = read_class_ids(sample.mask, spec, max_pixels)
     if size != mask_HW.shape[::-1]:
         raise DataError(
             f"image of {_text(size)} and mask of {mask_HW.shape[1]} x {mask_HW.shape[0]} pixels",
@@ -78,15 +77,23 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
             expected="the same size",
             remedy="draw the mask on the image as it is",
         )
-    palette = mask_palette(sample.mask, max_pixels)
     return Look(
         files={str(path): take_fingerprint(path, hashed=True) for path in (*sample.frames, sample.mask)},
         pixels=present_values(mask_HW),
-        colours={value: palette[value] for value in present_values(values_HW) if value < len(palette)},
+        colours={} if spec.by_colour else _colours(sample.mask, spec, max_pixels),
         mask=sample.mask,
         size=size,
         print_=print_,
     )
+
+
+def _colours(mask: Path, spec: DatasetSpec, max_pixels: int) -> dict[int, Colour]:
+    """Return the colour of each value of a mask that has a palette."""
+    palette = mask_palette(mask, max_pixels)
+    if not palette:
+        return {}
+    values_HW = read_mask(mask, max_pixels, accept_predicted=spec.accept_predicted)
+    return {value: palette[value] for value in present_values(values_HW) if value < len(palette)}
 
 
 def _decoded(sample: Sample, max_pixels: int) -> tuple[tuple[int, int], Print]:

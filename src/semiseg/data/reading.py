@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +188,44 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: boo
     return values.astype(np.uint8, copy=False)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A mask with its colours.
+
+    Attributes:
+        pixels: indices (H, W) of a palette image, else colours (H, W, 3); uint8. What is transparent is black.
+        palette: the colours of the indices; empty where the pixels are colours.
+    """
+
+    pixels: NDArray[np.uint8]
+    palette: tuple[tuple[int, int, int], ...] = ()
+
+    def colour(self, index: int) -> tuple[int, int, int]:
+        """Return the colour of an index; black beyond the palette, as programs draw it."""
+        return self.palette[index] if index < len(self.palette) else (0, 0, 0)
+
+
+def read_drawing(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: bool = False) -> Drawing | None:
+    """Read a mask with colours; None if it has none, and its values have to say what they are.
+
+    Raises:
+        DataError: as `read_mask`, but for the colours.
+    """
+    with _reading("mask", path), open_image(path, max_pixels) as image:
+        if image.mode not in ("P", "PA", "RGB", "RGBA"):
+            return None
+        _refuse_lossy(image, path)
+        _refuse_no_photograph(image, path)
+        if not accept_predicted:
+            refuse_predicted(image, path)
+        if image.mode == "P":
+            levels = image.getpalette("RGB") or []
+            return Drawing(np.asarray(image), tuple(zip(levels[0::3], levels[1::3], levels[2::3], strict=False)))
+        pixels_HW4 = np.array(image.convert("RGBA"))
+        pixels_HW4[pixels_HW4[..., 3] == 0] = 0
+        return Drawing(np.ascontiguousarray(pixels_HW4[..., :3]))
+
+
 def mask_palette(path: Path, max_pixels: int = MAX_PIXELS) -> list[tuple[int, int, int]]:
     """Return the colours of a palette image by its indices, from the header alone; none where values are the ids.
 
@@ -215,7 +254,8 @@ def _refuse_colours(image: ImageFile.ImageFile, path: Path) -> None:
             f"mask with {image.mode} pixels",
             where=path,
             expected="one channel of class ids (PNG of mode L or P)",
-            remedy="convert colours to class ids and save a single-channel PNG",
+            remedy="give the colours of the classes as `palette` in dataset.yaml, or convert colours to class ids and "
+            "save a single-channel PNG",
         )
     if raw.startswith(("L;2", "L;4")):  # gray levels there: id 1 would be read as 85 or 17
         raise DataError(

@@ -63,7 +63,8 @@ class Record:
             DataError: a file has another content, or the values of masks another meaning.
         """
         now = _facts(self.dataset.spec)
-        differing = [key for key in now if now[key] != self.facts.get(key)]
+        # A run that an earlier version began has kept fewer facts.
+        differing = [key for key in now if now[key] != self.facts.get(key, now[key])]
         if differing:
             lines = [f"\n    {key}: {self.facts.get(key)!r} in the run, {now[key]!r} now" for key in differing]
             raise DataError(
@@ -198,7 +199,9 @@ def _fingerprint(line: str) -> tuple[str, Fingerprint]:
 def _facts(spec: DatasetSpec) -> dict[str, Any]:
     """Return what the values of masks stand for, as JSON gives it back."""
     values = None if spec.mask_values is None else {str(value): id_ for value, id_ in spec.mask_values.items()}
-    return {"classes": list(spec.classes), "ignore_value": spec.ignore_value, "mask_values": values}
+    colours = [[list(colour), id_] for colour, id_ in spec.colour_key.ids.items()] if spec.by_colour else None
+    facts = {"classes": list(spec.classes), "ignore_value": spec.ignore_value, "mask_values": values}
+    return {**facts, "colours": colours}
 
 
 def _samples(dataset: Dataset) -> Iterable[Sample]:

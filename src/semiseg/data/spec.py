@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semiseg.data.colours import Key, key_of, match_colours, unknown_colours
 from semiseg.data.palette import Colour, default_palette
-from semiseg.data.reading import MAX_PIXELS, read_mask
+from semiseg.data.reading import MAX_PIXELS, read_drawing, read_mask
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import DataError, closest
 
@@ -32,6 +33,7 @@ class DatasetSpec:
         classes: class names; a class id is an index into them.
         ignore_value: id of what is neither learned nor evaluated, 0..255.
         palette: one RGB colour a class.
+        ignore_colour: the RGB colour of what is ignored, in masks that are matched by colour.
         protocol: `original` evaluates whole images, `sliding` windows of the crop's size.
         lists: paths of list files relative to the root, for `labeled`, `unlabeled` and `val`.
         frames: folder of each frame of the training samples, below the root: one of images, or two of which the second
@@ -41,6 +43,8 @@ class DatasetSpec:
             not hold ids itself (LEVIR-CD: 0 and 255); other values are faults.
         concepts: what a class may look like, in a few words each, by class; for methods that ask a model of images and
             texts. A class that is not in it is described by its name.
+        by_colour: whether masks with colours are matched with the palette; true where a file gives one of different
+            colours and no `mask_values`.
         accept_predicted: whether masks that `semiseg predict` wrote are taken for labels; from `DataConfig`, in no
             file.
     """
@@ -49,18 +53,25 @@ class DatasetSpec:
     classes: tuple[str, ...]
     ignore_value: int = 255
     palette: tuple[Colour, ...] = ()
+    ignore_colour: Colour | None = None
     protocol: Protocol = "original"
     lists: dict[str, str] = field(default_factory=dict)
     frames: tuple[str, ...] = ("images",)
     masks: str = "masks"
     mask_values: dict[int, int] | None = None
     concepts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    by_colour: bool = False
     accept_predicted: bool = False
 
     @property
     def definitions(self) -> dict[str, tuple[str, ...]]:
         """The concepts, one or more, of each class in order."""
         return {name: self.concepts.get(name, (name,)) for name in self.classes}
+
+    @property
+    def colour_key(self) -> Key:
+        """Which colour of a mask stands for what."""
+        return key_of(self.classes, self.palette, self.ignore_colour, self.ignore_value)
 
     @property
     def num_classes(self) -> int:
@@ -99,13 +110,25 @@ PAIRS = DatasetSpec(
 """What a folder of pairs is that does not say: laid out as LEVIR-CD, its masks 0/255 or 0/1."""
 
 
+_COLOUR_REMEDY = (
+    "correct the mask or `palette` in dataset.yaml; name a colour to ignore by `ignore_colour: [R, G, B]`; where the "
+    "values of the mask are class ids whatever its colours, leave `palette` out"
+)
+
+
 def read_class_ids(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read a mask of a data set as class ids and its ignore value (H, W), uint8.
 
     Raises:
-        DataError: as `read_mask`; or a value that stands for neither a class nor the ignore value.
+        DataError: as `read_mask`; or a value, or colour, that stands for neither a class nor the ignore value.
     """
-    return to_class_ids(read_mask(path, max_pixels, accept_predicted=spec.accept_predicted), path, spec)
+    drawing = read_drawing(path, max_pixels, accept_predicted=spec.accept_predicted) if spec.by_colour else None
+    if drawing is None:
+        return to_class_ids(read_mask(path, max_pixels, accept_predicted=spec.accept_predicted), path, spec)
+    matched = match_colours(drawing, spec.colour_key)
+    if matched.unknown:
+        raise unknown_colours(matched.unknown, spec.colour_key, path, _COLOUR_REMEDY)
+    return matched.ids_HW
 
 
 def to_class_ids(values_HW: NDArray[np.uint8], path: Path, spec: DatasetSpec) -> NDArray[np.uint8]:
@@ -148,7 +171,7 @@ def read_spec(path: Path) -> DatasetSpec:
         DataError: an unknown or missing key, or a value of the wrong kind.
     """
     content = read_yaml(path, DataError)
-    known = [item.name for item in fields(DatasetSpec) if item.name != "accept_predicted"]
+    known = [item.name for item in fields(DatasetSpec) if item.name not in ("accept_predicted", "by_colour")]
     for key in content:
         if key not in known:
             raise DataError(f"unknown key {key!r}{closest(str(key), known)}", where=path, remedy="correct the key")
@@ -175,17 +198,22 @@ def read_spec(path: Path) -> DatasetSpec:
         raise DataError(
             f"protocol is {protocol!r}", where=path, expected="original or sliding", remedy="correct the value"
         )
+    palette = _read_palette(content.get("palette"), len(classes), path)
     return DatasetSpec(
         name=str(content.get("name") or path.resolve().parent.name),
         classes=tuple(classes),
         ignore_value=ignore,
-        palette=_read_palette(content.get("palette"), len(classes), path),
+        palette=palette,
+        ignore_colour=_read_ignore_colour(content.get("ignore_colour"), palette, path),
         protocol=protocol,
         lists=_read_lists(content.get("lists"), path),
         frames=_read_frames(content.get("frames", ["images"]), path),
         masks=_read_folder(content.get("masks", "masks"), "masks", path),
         mask_values=_read_mask_values(content.get("mask_values"), {*range(len(classes)), ignore}, path),
         concepts=_read_concepts(content.get("concepts", {}), classes, path),
+        by_colour=content.get("palette") is not None
+        and content.get("mask_values") is None
+        and len(set(palette)) == len(palette),
     )
 
 
@@ -202,6 +230,21 @@ def _read_palette(value: Any, count: int, path: Path) -> tuple[Colour, ...]:
             remedy="correct the palette, or leave it out",
         )
     return tuple((red, green, blue) for red, green, blue in colours)
+
+
+def _read_ignore_colour(value: Any, palette: tuple[Colour, ...], path: Path) -> Colour | None:
+    if value is None:
+        return None
+    parts = [_byte(part) for part in value] if isinstance(value, list) else []
+    red, green, blue = parts if len(parts) == 3 else (None, None, None)
+    if red is None or green is None or blue is None or (red, green, blue) in palette:
+        raise DataError(
+            f"ignore_colour is {value!r}",
+            where=path,
+            expected="three numbers from 0 to 255, another colour than those of the palette",
+            remedy="correct it, or leave it out",
+        )
+    return red, green, blue
 
 
 def _byte(value: Any) -> int | None:

@@ -17,17 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data.prepare.making import Count, Fault, Job, Plan, file_name, require_library
+from semiseg.data.extras import require_library
+from semiseg.data.prepare.making import Count, Fault, Job, Plan, file_name
 from semiseg.data.reading import MAX_PIXELS
+from semiseg.data.regions import coco_region
 from semiseg.errors import DataError
 
 CATEGORIES = tuple(sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}))
 """The ids of the 80 things; the first is class 1, the last class 80."""
 
 _CLASS_OF = {category: number for number, category in enumerate(CATEGORIES, start=1)}
-
-Segmentation = list[list[float]] | dict[str, Any]
-"""Polygons as `[x, y, x, y, ...]`, or a region by run lengths: `size` and `counts`, as a list or compressed."""
 
 
 def plan(raw: Path, out: Path) -> Plan:
@@ -92,13 +91,13 @@ def _size(image: dict[str, Any]) -> tuple[int, int]:
     return height, width
 
 
-def paint(name: str, size: tuple[int, int], instances: list[tuple[int, Segmentation]]) -> NDArray[np.uint8]:
+def paint(name: str, size: tuple[int, int], instances: list[tuple[int, Any]]) -> NDArray[np.uint8]:
     """Paint instances over background, first come first kept.
 
     Args:
         name: the image's name, for errors.
         size: height and width.
-        instances: class and region of each, in the order of the file.
+        instances: class and segmentation (see `coco_region`) of each, in the order of the file.
 
     Returns:
         Classes, (H, W) uint8.
@@ -109,25 +108,10 @@ def paint(name: str, size: tuple[int, int], instances: list[tuple[int, Segmentat
     mask_HW = np.zeros(size, dtype=np.uint8)
     for class_id, segmentation in instances:
         try:
-            region_HW = _region(segmentation, *size)
-        except Exception as error:  # pycocotools raises whatever it stumbles over: ValueError, TypeError, IndexError...
+            region_HW = coco_region(segmentation, *size)
+        except (ValueError, TypeError) as error:
             raise DataError(
                 f"unusable region in {name} ({error})", remedy="unpack annotations_trainval2017.zip again"
             ) from error
         mask_HW[region_HW & (mask_HW == 0)] = class_id
     return mask_HW
-
-
-def _region(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
-    from pycocotools import mask as runs
-
-    if isinstance(segmentation, list):
-        encoded = runs.merge(runs.frPyObjects(segmentation, height, width))
-    elif segmentation["size"] != [height, width]:
-        raise ValueError(f"a region of {segmentation['size']} in an image of {[height, width]}")
-    elif isinstance(segmentation["counts"], list):
-        encoded = runs.frPyObjects(segmentation, height, width)
-    else:
-        encoded = segmentation
-    region_HW: NDArray[np.bool_] = runs.decode(encoded).astype(bool)
-    return region_HW

@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
@@ -109,18 +108,6 @@ class Plan:
 def find_folder(raw: Path, places: Iterable[str], holds: str) -> Path | None:
     """Return the first of `places` below `raw` that holds an entry of this name, or None."""
     return next((raw / place for place in places if (raw / place / holds).exists()), None)
-
-
-def require_library(name: str, extra: str = "prepare") -> None:
-    """Refuse to begin without a library of an extra of this package.
-
-    Raises:
-        DataError: it is not installed.
-    """
-    if find_spec(name) is None:
-        raise DataError(
-            f"{name} is not installed, and this release is read with it", remedy=f"pip install 'semiseg[{extra}]'"
-        )
 
 
 def file_name(name: str, where: Path) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data.prepare.making import Job, Plan, file_name, find_folder, require_library
+from semiseg.data.extras import require_library
+from semiseg.data.prepare.making import Job, Plan, file_name, find_folder
 from semiseg.data.reading import read_mask
 from semiseg.errors import DataError
 

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data.prepare.making import Job, Plan, require_library
+from semiseg.data.extras import require_library
+from semiseg.data.prepare.making import Job, Plan
 from semiseg.data.prepare.tiles import FOLDERS, LABEL, SIDE, changed, cut, plan_links
 from semiseg.errors import DataError
 
