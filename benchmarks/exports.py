@@ -113,7 +113,7 @@ def cvat_xml(masks: Mapping[str, Mask], classes: Sequence[str], *, extra: str = 
 
 
 def brush(inside: NDArray[np.bool_]) -> list[int]:
-    """Return brush strokes as Label Studio packs them (@thi.ng/rle-pack), some runs literal, some repeated."""
+    """Return brush strokes as Label Studio packs them (rle-pack), some runs literal, some repeated."""
     values = np.repeat(inside.ravel().astype(np.uint8) * 255, 4)
     bits = f"{values.size:032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
     place = 0

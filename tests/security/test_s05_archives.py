@@ -20,6 +20,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "semiseg"
 UNPACKERS = {"tarfile", "gzip", "bz2", "lzma", "zipimport", "py7zr", "rarfile"}
 UNPACKING = {"extract", "extractall", "unpack_archive"}
 READS_ZIP = {
+    "data/predicted.py",  # the mark in an npz of probabilities
     "models/foreign.py",  # the names in a .pth file, before torch reads it
     "data/imports/trees.py",  # what annotation tools export: read part by part, by names that were looked at
 }
