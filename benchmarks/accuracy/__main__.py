@@ -29,7 +29,6 @@ from semiseg.errors import SemisegError
 def main(words: Sequence[str] | None = None) -> int:
     """Run the plan, print its tables and return the exit code."""
     options = _parser().parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     out = options.out.absolute()
     plan = load_plan(options.plan, data=options.data, drawn=out / "drawn", added=options.variant)
     plan = replace(plan, seeds=options.seeds or plan.seeds)
@@ -77,6 +76,7 @@ def _cores(text: str) -> list[Any]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         sys.exit(main())
     except SemisegError as error:

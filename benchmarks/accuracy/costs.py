@@ -15,11 +15,13 @@ from semiseg.config import to_dict
 from semiseg.errors import RunError
 from semiseg.files import write_text
 
-STEPS, ROUNDS = 16, 3
+STEPS, ROUNDS = 12, 3
+_OTHER_IMAGES = {"root": None, "split": None, "val": None, "unlabeled": []}
+"""Other images of the same crop cost the same."""
 
 
 class Costs:
-    """Costs of the variants on one data set, in steps of the clock.
+    """Costs of the variants with one recipe, in steps of the clock.
 
     Both are timed in turn, so that what else the machine does hits both, and once: later runs have the same length.
     """
@@ -29,21 +31,20 @@ class Costs:
 
         Args:
             plan: names the clock.
-            dataset: what is learned.
+            dataset: what is learned; another one of the same recipe and settings has the same costs.
             out: folder of all.
         """
-        self.plan, self.dataset, self.out = plan, dataset, out
+        self.plan, self.dataset = plan, dataset
         self.clock = plan.variants[plan.clock]
-        self.file = out / "costs" / f"{dataset.name}.json"
+        self.file = out / "costs" / f"{Path(dataset.recipe).stem}.json"
         self.found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else {}
 
     def knows(self, variant: Variant) -> bool:
         """Whether the cost of a variant is known, of its settings and those of the clock as they are now."""
         known = self.found.get(variant.name)
+        pairs = {"config": variant, "clock": self.clock}
         return variant.cost is not None or (
-            known is not None
-            and same(known["config"], self._config(variant))
-            and same(known["clock"], self._config(self.clock))
+            known is not None and all(same(known[part], self._config(each)) for part, each in pairs.items())
         )
 
     def of(self, variant: Variant) -> float:
@@ -64,43 +65,32 @@ class Costs:
         if not unknown:
             return
         self.dataset.prepare()
-        rounds = [
-            {each.name: self._seconds(each, number, core) for each in (self.clock, *unknown)}
-            for number in range(ROUNDS)
-        ]
-        for variant in unknown:
-            self.found[variant.name] = self._entry(variant, rounds)
-            cost = self.of(variant)
-            print(f"{self.dataset.name}: a step of {variant.name} costs {cost:.2f} of {self.clock.name}'s", flush=True)
+        print(f"{self.dataset.recipe}: timing {', '.join(each.name for each in unknown)}", flush=True)
+        clock, *others = zip(*self._rounds([self.clock, *unknown], core), strict=True)
+        for variant, seconds in zip(unknown, others, strict=True):
+            ratios = [mine["cpu"] / its["cpu"] for mine, its in zip(seconds, clock, strict=True)]
+            timed = {"ratios": ratios, "seconds": seconds, "seconds_of_the_clock": clock}
+            settings = {"config": self._config(variant), "clock": self._config(self.clock)}
+            self.found[variant.name] = {"cost": median(ratios), **timed, **settings}
+            print(f"a step of {variant.name} costs {self.of(variant):.2f} of {self.clock.name}'s", flush=True)
         write_text(self.file, json.dumps(self.found, indent=1) + "\n")
 
-    def _entry(self, variant: Variant, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        ratios = [seconds[variant.name]["cpu"] / seconds[self.clock.name]["cpu"] for seconds in rounds]
-        return {
-            "cost": median(ratios),
-            "ratios": ratios,
-            "seconds": [seconds[variant.name] for seconds in rounds],
-            "seconds_of_the_clock": [seconds[self.clock.name] for seconds in rounds],
-            "config": self._config(variant),
-            "clock": self._config(self.clock),
-        }
-
     def _config(self, variant: Variant) -> dict[str, Any]:
-        return to_dict(self.plan.config(self.dataset, variant))
+        config = to_dict(self.plan.config(self.dataset, variant))
+        return {**config, "data": {**config["data"], **_OTHER_IMAGES}}
 
-    def _seconds(self, variant: Variant, number: int, core: int | None) -> dict[str, float]:
-        """Return the mean seconds of a step, `cpu` and `wall`, of a short training."""
-        folder, name = self.out / "costs" / self.dataset.name / variant.name, f"round{number}"
-        config = to_dict(self.plan.config(self.dataset, variant, number, STEPS))
-        config["run"] = {"folder": str(folder), "name": name}
-        file, result = folder / f"{name}.job.json", folder / f"{name}.json"
-        process = start(file, {"config": config, "result": str(result), "calibrate": True}, core)
+    def _rounds(self, variants: Sequence[Variant], core: int | None) -> Sequence[Sequence[Mapping[str, float]]]:
+        """Return the mean seconds of a step, `cpu` and `wall`, of each variant in each round of short trainings."""
+        folder = self.file.with_suffix("")
+        configs = [to_dict(self.plan.config(self.dataset, variant, steps=STEPS)) for variant in variants]
+        placed = [{**config, "run": {"folder": str(folder), "name": "timed"}} for config in configs]
+        file, result = folder / "timing.job.json", folder / "timing.json"
+        process = start(file, {"calibrate": [placed] * ROUNDS, "result": str(result)}, core)
         try:
             code = process.wait()
         finally:
             process.terminate()
         if code:
-            what = f"{self.dataset.name}/{variant.name} cannot be timed: {complaint(file)}"
-            raise RunError(what, remedy="correct the plan")
-        seconds: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
-        return seconds
+            raise RunError(f"a variant cannot be timed: {complaint(file)}", remedy="correct the plan")
+        rounds: Sequence[Sequence[Mapping[str, float]]] = json.loads(result.read_text(encoding="utf-8"))
+        return rounds

@@ -78,7 +78,6 @@ class Run:
             "config": self.config,
             "test": str(self.dataset.test) if self.dataset.test else None,
             "result": str(self.result),
-            "calibrate": False,
         }
         return start(self.job, job, core)
 

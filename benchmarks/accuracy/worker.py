@@ -13,9 +13,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -85,10 +86,9 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity") and job["core"] is not None:
         os.sched_setaffinity(0, {job["core"]})
     torch.set_num_threads(1)
-    config = make_config(job["config"], where=sys.argv[1])
-    watch = Stopwatch()
     try:
-        write_text(Path(job["result"]), json.dumps(_work(job, config, watch), indent=1) + "\n")
+        result = _timed(job["calibrate"]) if "calibrate" in job else _trained(job)
+        write_text(Path(job["result"]), json.dumps(result, indent=1) + "\n")
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
@@ -98,15 +98,29 @@ def main() -> int:
     return 0
 
 
-def _work(job: dict[str, Any], config: Config, watch: Stopwatch) -> dict[str, Any]:
-    run = Path(config.run.folder) / str(config.run.name)
-    if job["calibrate"]:
-        shutil.rmtree(run, ignore_errors=True)
-        with watch.running(evaluate=False):
-            api.train(config)
-        shutil.rmtree(run)
-        cpu, wall = map(float, watch.seconds / watch.steps)
-        return {"cpu": cpu, "wall": wall, "steps": watch.steps}
+def _timed(rounds: list[list[dict[str, Any]]]) -> list[list[dict[str, float]]]:
+    """Train with each configuration of each round, without an evaluation; return the seconds of a step."""
+    return [[_seconds_of_a_step(make_config(config, where="the job")) for config in each] for each in rounds]
+
+
+def _seconds_of_a_step(config: Config) -> dict[str, float]:
+    watch, run = Stopwatch(), _place(config)
+    shutil.rmtree(run, ignore_errors=True)
+    with watch.running(evaluate=False):
+        api.train(config)
+    shutil.rmtree(run)
+    cpu, wall = map(float, watch.seconds / watch.steps)
+    return {"cpu": cpu, "wall": wall, "steps": watch.steps}
+
+
+def _place(config: Config) -> Path:
+    return Path(config.run.folder) / str(config.run.name)
+
+
+def _trained(job: dict[str, Any]) -> dict[str, Any]:
+    """Train, or go on, and judge; return the result."""
+    config, watch = make_config(job["config"], where="the job"), Stopwatch()
+    run = _place(config)
     spent = run.with_suffix(".seconds.json")
     _forget_another(run, spent, config)
     with _accounted(spent, watch), watch.running(evaluate=True):
@@ -167,9 +181,10 @@ def _machine() -> dict[str, Any]:
 def judged(run: RunRecord) -> dict[str, Any]:
     """Return what a run logged of its models: figures of all evaluations, of the last, the best, and by class."""
     models, best = run.models(), run.best()
-    assert best is not None
     curves = {model: {point.step: point.value for point in run.metrics[f"{model}/{run.score}"]} for model in models}
-    last = {model: list(curve.values())[-1] for model, curve in curves.items()}
+    if best is None or run.steps not in curves[models[0]]:
+        raise RunError("the last evaluation failed", where=run.path / "train.log", remedy="see why, and remove the run")
+    last = {model: curve[run.steps] for model, curve in curves.items()}
     classes = {
         model: {name: run.metrics[f"{model}/iou/{name}"][-1].value for name in run.classes()} for model in models
     }
@@ -186,9 +201,8 @@ def judged(run: RunRecord) -> dict[str, Any]:
 def _on_test(run: Path, config: Config, test: Path) -> dict[str, Any]:
     """Judge the model after the last step on a list of images that had no part in any choice."""
     model, card = load_model(run / "model")
-    warn: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: E731
-    checkpoint = load_checkpoint(run / "checkpoints", warn)
-    assert checkpoint is not None
+    checkpoint = load_checkpoint(run / "checkpoints", partial(print, file=sys.stderr))
+    assert checkpoint is not None, "a run that has ended has saved its last step"
     model.load_state_dict(checkpoint.part("teacher") or checkpoint.part("student"))
     save_model(run / "last", model, card)
     data = DataConfig(root=config.data.root, spec=config.data.spec, val=str(test))
