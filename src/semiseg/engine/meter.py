@@ -1,10 +1,12 @@
-"""Means of logged scalars, kept on the device until they are read."""
+"""Means of what is logged, kept on the device until they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.engine.distributed import Processes
@@ -14,7 +16,7 @@ SKIPPED = "skipped"
 
 
 class Meter:
-    """Adds up scalars over the steps since it was last read, without waiting for the device."""
+    """Adds up scalars and vectors over the steps since it was last read, without waiting for the device."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -36,20 +38,22 @@ class Meter:
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
-    def read(self, processes: Processes) -> dict[str, float]:
+    def read(self, processes: Processes) -> dict[str, NDArray[np.float64]]:
         """Return the means over the steps, of shares summed over the processes, and start again.
 
         Where steps were skipped, their number is among them, and alone if all were.
         """
         if not self.sums:
             return {}
-        summed = processes.sum(torch.stack(list(self.sums.values())))
-        sums = dict(zip(self.sums, summed.tolist(), strict=True))
-        skipped = round(sums.pop(SKIPPED, 0.0) / processes.count)
+        summed = processes.sum(torch.cat([value.flatten() for value in self.sums.values()])).cpu().numpy()
+        ends = np.cumsum([value.numel() for value in self.sums.values()])
+        parts = zip(self.sums.items(), np.split(summed, ends[:-1]), strict=True)
+        sums = {name: part.reshape(value.shape) for (name, value), part in parts}
+        skipped = round(float(sums.pop(SKIPPED, 0.0)) / processes.count)
         counted = self.steps - skipped
         self.steps, self.sums = 0, {}
         means = {name: value / counted for name, value in sums.items()} if counted else {}
-        return means | ({SKIPPED: float(skipped)} if skipped else {})
+        return means | ({SKIPPED: np.asarray(float(skipped))} if skipped else {})
 
     def tensors(self, processes: Processes) -> dict[str, Tensor]:
         """Return the sums of all processes by name, for a checkpoint."""

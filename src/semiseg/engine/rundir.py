@@ -57,6 +57,11 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
+    def pseudo_labels(self) -> Path:
+        """Shares of the classes among labels and pseudo-labels over the training."""
+        return self.path / "pseudo_labels.csv"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files."""
         return self.path / "tensorboard"

@@ -1,11 +1,11 @@
-"""What a run says: the console, `train.log`, `metrics.csv` and TensorBoard."""
+"""What a run says: the console, `train.log`, `metrics.csv`, `pseudo_labels.csv` and TensorBoard."""
 
 from __future__ import annotations
 
 import csv
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
+from semiseg.engine.class_windows import HEADER, ClassWindow
 from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import FileError
 from semiseg.files import whole_file
 from semiseg.printable import printable
 from semiseg.published import PublishedCurve
 
-_HEADER = ("step", "epoch", "name", "value")
+_METRICS = ("step", "epoch", "name", "value")
 
 
 class RunLog:
@@ -39,7 +40,7 @@ class RunLog:
         Args:
             directory: the run.
             active: whether this process speaks.
-            resumed_step: for a resumed run, the steps done; later rows of `metrics.csv` are removed, as they will be
+            resumed_step: for a resumed run, the steps done; later rows of the tables are removed, as they will be
                 written again.
             evaluated: whether an evaluation after that step has been done, too.
         """
@@ -49,6 +50,8 @@ class RunLog:
         self._failing: set[str] = set()
         self._diary: _Diary | None = None
         self._table: _Table | None = None
+        self._classes: _Table | None = None
+        self._class_file = directory.pseudo_labels
         self._board: _Board | None = None
         if not active:
             return
@@ -57,7 +60,10 @@ class RunLog:
         with self._doing_without("metrics.csv"):
             if resumed_step is not None:
                 rewind(directory.metrics, resumed_step, evaluated=evaluated)
-            self._table = _Table(directory.metrics)
+            self._table = _Table(directory.metrics, _METRICS)
+        with self._doing_without("pseudo_labels.csv"):
+            if resumed_step is not None:
+                rewind_classes(directory.pseudo_labels, resumed_step)
         with self._doing_without("tensorboard"):
             self._board = _Board(directory.tensorboard, resumed_step)
 
@@ -70,7 +76,10 @@ class RunLog:
     ) -> None:
         """Close the files."""
         self._clear_status()
-        for name, part in (("train.log", self._diary), ("metrics.csv", self._table), ("tensorboard", self._board)):
+        for name, part in (
+            *(("train.log", self._diary), ("metrics.csv", self._table)),
+            *(("pseudo_labels.csv", self._classes), ("tensorboard", self._board)),
+        ):
             if part is not None:
                 with self._doing_without(name):
                     part.close()
@@ -105,10 +114,18 @@ class RunLog:
         values = {printable(name): float(value) for name, value in values.items()}
         if self._table is not None:
             with self._doing_without("metrics.csv"):
-                self._table.write(step, epoch, values)
+                self._table.write((step, f"{epoch:.4f}", name, repr(value)) for name, value in values.items())
         if self._board is not None:
             with self._doing_without("tensorboard"):
                 self._board.write(step, values)
+
+    def classes(self, window: ClassWindow, names: Sequence[str]) -> None:
+        """Write the shares of the classes to `pseudo_labels.csv`; a run that has none makes no such file."""
+        if not self.active:
+            return
+        with self._doing_without("pseudo_labels.csv"):
+            self._classes = self._classes or _Table(self._class_file, HEADER)
+            self._classes.write(window.rows([printable(name) for name in names]))
 
     def published(self, curve: PublishedCurve, score: str, steps_per_epoch: int) -> None:
         """Give TensorBoard a published run as a run of its own, whose curves lie under ours in the same charts.
@@ -167,18 +184,18 @@ class _Diary:
 
 
 class _Table:
-    """`metrics.csv`: every number, with its step."""
+    """`metrics.csv` and its like: rows that are added to, below a header."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: Sequence[str]) -> None:
         self._file = path.open("a", encoding="utf-8", newline="")
         self.close = self._file.close
         self._rows = csv.writer(self._file)
         if self._file.tell() == 0:
-            self._rows.writerow(_HEADER)
+            self._rows.writerow(header)
             self._file.flush()
 
-    def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        self._rows.writerows((step, f"{epoch:.4f}", name, repr(value)) for name, value in values.items())
+    def write(self, rows: Iterable[Sequence[object]]) -> None:
+        self._rows.writerows(rows)
         self._file.flush()
 
 
@@ -208,14 +225,23 @@ class _Board:
 
 def rewind(metrics: Path, step: int, *, evaluated: bool = True) -> None:
     """Drop the rows after `step` steps, and of an evaluation there that will come again, in one step for readers."""
-    if not metrics.exists():
+    _keep_rows(metrics, _METRICS, lambda row: _stays(row, step, evaluated))
+
+
+def rewind_classes(table: Path, step: int) -> None:
+    """Drop the rows of windows that ended after `step` steps, in one step for readers."""
+    _keep_rows(table, HEADER, lambda row: int(row[0]) <= step)
+
+
+def _keep_rows(table: Path, header: Sequence[str], stays: Callable[[Sequence[str]], bool]) -> None:
+    if not table.exists():
         return
-    with metrics.open(encoding="utf-8", newline="") as file:
+    with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
-    with whole_file(metrics) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(table) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(_HEADER)
-        writer.writerows(row for row in rows if len(row) == len(_HEADER) and _stays(row, step, evaluated))
+        writer.writerow(header)
+        writer.writerows(row for row in rows if len(row) == len(header) and stays(row))
 
 
 def _stays(row: Sequence[str], step: int, evaluated: bool) -> bool:

@@ -35,6 +35,7 @@ class RunState:
     verdicts: Verdicts
     step: int = 0
     meter: Meter = field(default_factory=Meter)
+    classes: Meter = field(default_factory=Meter)
 
 
 def first_state(task: Task) -> RunState:
@@ -55,12 +56,15 @@ def save_state(task: Task, state: RunState) -> None:
         "student": state.student.state_dict(),
         "optimizer": optimizer_tensors(state.optimizer),
         "meter": sums,
+        "classes": state.classes.tensors(task.processes),
         "method": task.method.state(),
     }
     if state.teacher is not state.student:
         parts["teacher"] = state.teacher.state_dict()
     tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
-    checkpoint = Checkpoint(state.step, tensors, {"meter_steps": state.meter.steps})
+    checkpoint = Checkpoint(
+        state.step, tensors, {"meter_steps": state.meter.steps, "classes_steps": state.classes.steps}
+    )
     task.processes.by_main(lambda: save_checkpoint(task.directory.checkpoints, checkpoint))
 
 
@@ -83,6 +87,9 @@ def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> No
         restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
         task.method.restore(checkpoint.part("method"))
         state.meter.restore(checkpoint.state["meter_steps"], checkpoint.part("meter"), task.processes)
+        # Checkpoints of earlier versions know nothing of classes.
+        seen = checkpoint.state.get("classes_steps", 0)
+        state.classes.restore(seen, checkpoint.part("classes"), task.processes)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise RunError(
             f"the checkpoint of step {checkpoint.step} is not of this run ({type(error).__name__}: {error})",

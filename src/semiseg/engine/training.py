@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semiseg.data import Batch, PixelCounts, iterate
 from semiseg.data.spec import SCORE_NAMES, Score
+from semiseg.engine.class_watch import ClassWatch
 from semiseg.engine.distributed import Processes
 from semiseg.engine.guard import PATIENCE, Guard
 from semiseg.engine.judging import evaluate_run, keep_any_model, write_report
@@ -79,23 +80,26 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         if _evaluation_is_due(task, state):
             evaluate_run(task, state, log, progress, stop)
             _leave_if_asked(task, state, stop)
+        watch = ClassWatch(task, log)
         batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
         while state.step < steps:
             set_lr(state.optimizer, lr_factor(state.step, steps))
             chunks = _next_chunks(task, batches)
             guard.remember()
             labeler = state.student if task.method.student_labels else state.teacher
-            logs = _backward(task, wrapped, labeler, chunks)
+            logs, classes = _backward(task, wrapped, labeler, chunks)
             bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
             guard.step(bad)
             if task.method.ema_teacher:
                 update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
             state.meter.add(logs, bad)
+            state.classes.add(classes, bad)
             state.step += 1
 
             asked = task.processes.largest(stop.number)  # a signal may have reached one process only
             if state.step == steps or state.step % task.schedule.log_every == 0:
                 _log_training(task, state, guard, log, progress)
+                watch.look(state.step, state.classes)
             if asked or state.step % task.saves_every == 0 or _evaluation_is_due(task, state):
                 _save(task, state, guard)
             if asked:
@@ -147,9 +151,12 @@ def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
 
 
 @full_fp32()
-def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch]) -> dict[str, Tensor]:
-    """Add up the gradients of a step's chunks; return the step's logged scalars, of this process."""
+def _backward(
+    task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Add up the gradients of a step's chunks; return what this process logs of the step, in all and by class."""
     logs: dict[str, Tensor] = {}
+    classes: dict[str, Tensor] = {}
     for index, chunk in enumerate(chunks):
         last = index == len(chunks) - 1
         with nullcontext() if last or not isinstance(student, DistributedDataParallel) else student.no_sync():
@@ -157,16 +164,21 @@ def _backward(task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequen
                 result = task.method.step(student, teacher, chunk)
             # DistributedDataParallel takes the mean over processes; the shares of the loss are to be added.
             (result.loss * task.processes.count).backward()
-        for name, value in {"loss": result.loss.detach(), **result.logs}.items():
-            logs[name] = logs[name] + value if name in logs else value
-    return logs
+        _add(logs, {"loss": result.loss.detach(), **result.logs})
+        _add(classes, result.classes)
+    return logs, classes
+
+
+def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value
 
 
 def _log_training(task: Task, state: RunState, guard: Guard, log: RunLog, progress: Progress) -> None:
     in_a_row = int(guard.in_a_row.item())
     if in_a_row >= PATIENCE:
         raise _not_finite(task, state, guard, in_a_row)
-    values = state.meter.read(task.processes)
+    values = {name: float(value) for name, value in state.meter.read(task.processes).items()}
     if SKIPPED in values:
         log.say(f"{values[SKIPPED]:.0f} steps up to step {state.step} skipped: loss or gradient not finite")
     values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.data import Batch, Place
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, SharedSettings, StepResult
+from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss, opinion, predict, recoloured
 from semiseg.methods.context import Context
 from semiseg.methods.losses import labeled_loss
@@ -88,6 +89,7 @@ class AllSpark(Method[AllSparkConfig]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_u) / 2,
             logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, consistency.threshold),
+            classes=class_shares(pseudo, batch, consistency.threshold, self.context.spec),
         )
 
     def _sources(self, unlabeled_BND: Tensor, predicted_BKHW: Tensor, grid: tuple[int, int], place: Place) -> Tensor:

@@ -26,10 +26,12 @@ class StepResult:
     Attributes:
         loss: this chunk's share of the global batch's loss; shares add up over chunks and processes.
         logs: scalars to log, shares like the loss.
+        classes: the same of each class, (K,): see `class_shares`. Empty where nothing is learned from pseudo-labels.
     """
 
     loss: Tensor
     logs: dict[str, Tensor]
+    classes: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

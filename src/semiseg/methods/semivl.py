@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semiseg.data import Batch
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, SharedSettings, StepResult
+from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import PseudoLabel, consistency_logs, consistency_loss
 from semiseg.methods.context import Context
 from semiseg.methods.guidance import build_guide
@@ -76,7 +77,8 @@ class SemiVL(Method[SemiVLConfig]):
             loss_g = stream_loss(*self._guided_losses(seen, batch))
             loss = loss + weight * loss_g
             logs["loss_g"] = weight * loss_g.detach()
-        return StepResult(loss=loss, logs=logs)
+        classes = class_shares(seen.weak, batch, consistency.threshold, self.context.spec)
+        return StepResult(loss=loss, logs=logs, classes=classes)
 
     def _own_loss(self, stream: Stream) -> Tensor:
         """Return a stream's loss against the student's own labels."""

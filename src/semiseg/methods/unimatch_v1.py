@@ -6,6 +6,7 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, NoSettings, StepResult
+from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.streams import forward_streams, stream_loss
@@ -34,4 +35,8 @@ class UniMatchV1(Method[NoSettings]):
         )
         loss_s = stream_loss(loss_fp, loss_1, loss_2)
         logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, consistency.threshold)
-        return StepResult(loss=(loss_x + consistency.weight * loss_s) / 2, logs={**logs, "loss_fp": loss_fp.detach()})
+        return StepResult(
+            loss=(loss_x + consistency.weight * loss_s) / 2,
+            logs={**logs, "loss_fp": loss_fp.detach()},
+            classes=class_shares(seen.weak, batch, consistency.threshold, self.context.spec),
+        )

@@ -9,6 +9,7 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
+from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import (
     consistency_logs,
     consistency_loss,
@@ -61,4 +62,5 @@ class UniMatchV2(Method[UniMatchV2Config]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),
+            classes=class_shares(pseudo, batch, consistency.threshold, self.context.spec),
         )
