@@ -1,4 +1,8 @@
-"""R11: several processes learn what one process learns from the same global batch."""
+"""R11: several processes learn what one process learns from the same global batch.
+
+In float64 (tests/support/float64.py says why). In float32, on an AMD EPYC, SemiVL's two processes had another class than
+one at one pixel of 3,789 in step 12, where two classes were 3e-7 apart; on an Intel Xeon the pixel had the same class.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from float64 import PROGRAM, in_float64  # tests/support
 from safetensors.torch import load_file
 from students import COUPLED, student_words
 
@@ -19,6 +24,9 @@ from semiseg.methods import METHODS
 TrainTiny = Callable[..., TrainedRun]
 Numbers = Callable[[Path], dict[tuple[int, str], float]]
 
+__all__ = ["in_float64"]  # a fixture
+pytestmark = pytest.mark.usefixtures("in_float64")
+
 # Images of 64 pixels shrink to less than the crop of 32, so that each process has another share of padding.
 WORDS = ("--schedule.steps", "20", "--data.scale", "[0.2, 0.9]")
 FOUR = ("--schedule.batch", "4")
@@ -27,12 +35,12 @@ EIGHT_IN_PARTS = ("--schedule.batch", "8", "--schedule.per_device", "2")
 
 @pytest.fixture
 def train_twofold(
-    tiny_words: Callable[..., list[str]], train_by_two: Callable[[list[str]], str], tmp_path: Path
+    tiny_words: Callable[..., list[str]], launch_two: Callable[..., str], tmp_path: Path
 ) -> Callable[..., tuple[Path, str]]:
     """Return `train(name, *overrides)`: a tiny training by two processes; the run and what was printed."""
 
     def run(name: str, *overrides: str) -> tuple[Path, str]:
-        return tmp_path / name, train_by_two(tiny_words(name, *overrides))
+        return tmp_path / name, launch_two([PROGRAM, "train"], tiny_words(name, *overrides))
 
     return run
 
@@ -57,12 +65,9 @@ def test_r11_processes_have_unequal_shares_of_padding(tiny_words: Callable[..., 
     assert sum(mine != other for mine, other in shares) >= 2, shares
 
 
-# No threshold: rounding would move pixels across it, and the loss with them, on some processors and not on others.
-SMOOTH = ("--consistency.threshold", "0", "--semivl.guidance_threshold", "0")
-
-OWN = {"semivl": ("--model.trains", "attention", "--optimizer.lr", "1e-4")}
-"""Of semivl attention alone trains, so that a part of the encoder has no gradients, at a rate at which twenty steps do
-not enlarge what rounding differs by."""
+OWN = {"semivl": ("--model.trains", "attention", "--semivl.guidance_threshold", "0.2")}
+"""Of semivl attention alone trains, so that a part of the encoder has no gradients; and its guide, which has random
+weights, is sure enough of some pixels."""
 
 IN_PARTS = {"unimatch_v1", "fixmatch"}
 """Methods that are divided into processes and passes at once."""
@@ -77,11 +82,11 @@ def moments(run: Path) -> torch.Tensor:
 def test_r11_the_gradients_of_a_step_are_those_of_one_process(
     train_tiny: TrainTiny, train_twofold: Callable[..., tuple[Path, str]]
 ) -> None:
-    words = (*WORDS, *SMOOTH, "--schedule.steps", "1")
+    words = (*WORDS, "--schedule.steps", "1")
     alone = train_tiny("alone", *words, *EIGHT_IN_PARTS[:2])
     together, _ = train_twofold("together", *words, *EIGHT_IN_PARTS)
     mine, theirs = moments(together), moments(alone.path)
-    assert (mine - theirs).norm() < 1e-5 * theirs.norm()
+    assert (mine - theirs).norm() < 1e-9 * theirs.norm()
 
 
 # AllSpark's losses depend on which images are together, and its dropout on the process: what its processes share, and
@@ -90,7 +95,7 @@ def test_r11_the_gradients_of_a_step_are_those_of_one_process(
 def test_r11_two_processes_have_the_losses_of_one(
     train_tiny: TrainTiny, train_twofold: Callable[..., tuple[Path, str]], numbers: Numbers, method: str
 ) -> None:
-    words = (*student_words(method), *OWN.get(method, ()), *WORDS, *SMOOTH)
+    words = (*student_words(method), *OWN.get(method, ()), *WORDS)
     batch = EIGHT_IN_PARTS if method in IN_PARTS else FOUR
     alone = train_tiny("alone", *words, *batch[:2])
     together, said = train_twofold("together", *words, *batch)
@@ -98,9 +103,9 @@ def test_r11_two_processes_have_the_losses_of_one(
     assert found.keys() == expected.keys()
     losses = [key for key in expected if key[1] in ("train/loss", "train/loss_x", "train/loss_s", "train/lr")]
     assert len(losses) >= 60
-    assert [(key, found[key], expected[key]) for key in losses if abs(found[key] - expected[key]) > 1e-5] == []
+    assert [(key, found[key], expected[key]) for key in losses if abs(found[key] - expected[key]) > 1e-9] == []
     mine, theirs = moments(together), moments(alone.path)
-    assert (mine - theirs).norm() < 1e-2 * theirs.norm()
+    assert (mine - theirs).norm() < 1e-9 * theirs.norm()
     if method != "supervised":
         assert max(expected[step, "train/loss_s"] for step in range(1, 21)) > 0.1, "no label was confident"
 
