@@ -1,4 +1,7 @@
-"""R12: a batch that is worked on in parts has the losses of one pass; gradients: tests/methods/test_every_method.py."""
+"""R12: a batch that is worked on in parts has the losses of one pass; gradients: tests/methods/test_every_method.py.
+
+In float64: tests/support/float64.py says why.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from float64 import in_float64  # tests/support
 
 from semiseg.api import TrainedRun
+
+__all__ = ["in_float64"]  # a fixture
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 METHODS = ("supervised", "fixmatch", "unimatch_v1", "unimatch_v2")
 LEARNS_WITHOUT_LABELS = {"loss", "loss_x", "loss_s", "confident"}
@@ -26,6 +33,6 @@ def test_r12_a_batch_in_parts_gives_the_losses_of_one_pass(
     names = {f"train/{name}" for name in LOSSES.get(method, LEARNS_WITHOUT_LABELS)}
     for step, name in whole:
         if name in names:
-            assert parts[step, name] == pytest.approx(whole[step, name], abs=1e-5), (step, name)
+            assert parts[step, name] == pytest.approx(whole[step, name], abs=1e-9), (step, name)
     if method != "supervised":
         assert max(whole[step, "train/loss_s"] for step in range(1, 7)) > 0.1, "no label was confident"
