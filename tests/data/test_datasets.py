@@ -170,10 +170,11 @@ def test_a_folder_called_train_among_others_is_not_taken_for_all(tmp_path: Path,
 
 def test_what_no_one_can_read_is_said_to_be_passed_over(tmp_path: Path) -> None:
     root = folder(tmp_path)
-    touch(root, "images/clip.mp4", "images/phone.heic")
+    touch(root, "images/clip.mp4", "images/phone.cr2")
     touch(tmp_path, "more/a.jpg", "more/b.gif")
     notes = load(root, unlabeled=str(tmp_path / "more")).notes
-    assert f"passed over: 1 .mp4, 1 .heic ({root}/images/clip.mp4, {root}/images/phone.heic)" in notes
+    hint = "; `semiseg data frames` makes images of videos"
+    assert f"passed over: 1 .mp4, 1 .cr2 ({root}/images/clip.mp4, {root}/images/phone.cr2){hint}" in notes
     assert f"passed over: 1 .gif ({tmp_path}/more/b.gif)" in notes
 
 

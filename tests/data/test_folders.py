@@ -77,15 +77,15 @@ def test_a_mask_of_another_kind_does_not_make_its_image_unlabeled(tmp_path: Path
 
 
 def test_what_is_no_image_is_counted_and_named(tmp_path: Path) -> None:
-    touch(tmp_path, "img/a.jpg", "img/n/c.HEIC", "img/b.heic", "img/drive.mp4", "gt/README", "img/.hidden.mp4")
+    touch(tmp_path, "img/a.jpg", "img/n/c.CR2", "img/b.cr2", "img/drive.mp4", "gt/README", "img/.hidden.mp4")
     found = find_samples(tmp_path, SINGLE)
     assert passed_over(found.passed_over) == (
-        "2 .heic, 1 .mp4, 1 without a suffix ("
-        + ", ".join(f"{tmp_path}/{name}" for name in ("img/b.heic", "img/drive.mp4", "img/n/c.HEIC", "gt/README"))
-        + ")"
+        "2 .cr2, 1 .mp4, 1 without a suffix ("
+        + ", ".join(f"{tmp_path}/{name}" for name in ("img/b.cr2", "img/drive.mp4", "img/n/c.CR2", "gt/README"))
+        + "); `semiseg data frames` makes images of videos"
     )
     (tmp_path / "img/a.jpg").unlink()
-    with pytest.raises(DataError, match=r"(?s)no images found.*not 2 \.heic, 1 \.mp4"):
+    with pytest.raises(DataError, match=r"(?s)no images found.*not 2 \.cr2, 1 \.mp4"):
         find_samples(tmp_path, SINGLE)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 # Import names of what is optional, for tests, or avoided.
-EXTRAS = ("scipy", "pycocotools", "rasterio", "segmentation_models_pytorch", "open_clip")
+EXTRAS = ("scipy", "pycocotools", "rasterio", "segmentation_models_pytorch", "open_clip", "av", "pillow_heif")
 TOOLS = ("pytest", "_pytest", "hypothesis", "torchmetrics", "importlinter", "mypy", "ruff", "xdist")
 AVOIDED = ("lightning", "pytorch_lightning", "albumentations", "cv2", "gradio", "wandb", "mlflow")
 

@@ -24,7 +24,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg report RUN                    write RUN/report.html again
   semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
-  semiseg data check|import|prepare|split  is it sound; labels of other tools; original releases; which are labeled
+  semiseg data check|import|...         is it sound; labels of other tools, videos, original releases, splits
   semiseg convert SOURCE OUT            a published checkpoint into a model, and back
   semiseg slurm RECIPE                  write a submit script for a cluster
   semiseg fetch RECIPE                  fetch lists and weights for a machine without a network

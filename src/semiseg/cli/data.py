@@ -1,4 +1,4 @@
-"""The verb data and what follows it: check, import, prepare, split."""
+"""The verb data and what follows it: check, import, frames, prepare, split."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
-from semiseg.errors import ConfigError, closest
+from semiseg.errors import ConfigError, DataError, closest
 
 _USAGE = """semiseg data: look at a data set, import labels, make masks or tiles of original releases, and new splits
 
   semiseg data check FOLDER|RECIPE|LIST           is it sound? every file decoded, classes counted (docs/data.md)
   semiseg data prepare NAME --raw DIR --out DIR   pascal, cityscapes, ade20k, coco, levir or whu (docs/datasets.md)
   semiseg data import SOURCE --out DIR            exports of CVAT, Label Studio, Labelme, COCO; masks in colours
+  semiseg data frames VIDEO --out DIR --fps 1     frames of videos as images: to learn from, or to predict
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
 
 Each has -h, and --json FILE writes its result for scripts."""
@@ -113,6 +114,31 @@ def _prepare(words: list[str]) -> None:
     write_json(options.json, prepared.facts())
 
 
+def _frames(words: list[str]) -> None:
+    from semiseg.data.reading import MAX_PIXELS
+    from semiseg.data.video import extract_frames
+
+    parser = Parser("data frames", "Write frames of a video, or of every video below a folder; existing ones are kept.")
+    parser.add_argument("video", type=Path, help="a video or a folder")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for the frames, named by milliseconds")
+    parser.add_argument("--fps", type=float, default=1.0, help="frames a second of video; default: 1")
+    parser.add_argument("--lossless", action="store_true", help="PNG instead of JPEG of quality 95")
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS, help="largest frame that is decoded, in pixels")
+    options = parser.parse_args(words)
+    frames = extract_frames(
+        options.video, options.out, fps=options.fps, lossless=options.lossless, max_pixels=options.max_pixels
+    )
+    print(f"{frames.made:,} frames written, {frames.existed:,} existed: {frames.folder}")
+    write_json(options.json, {**asdict(frames), "folder": str(frames.folder)})
+    if frames.broken:
+        first, reason = next(iter(frames.broken.items()))
+        raise DataError(
+            f"{len(frames.broken)} videos could not be read to their end; the first: {reason}",
+            where=Path(first),
+            remedy="replace these files; the frames before the damage are there",
+        )
+
+
 def _split(words: list[str]) -> None:
     from semiseg.data.splitting import split_dataset
 
@@ -142,6 +168,7 @@ def _split(words: list[str]) -> None:
 
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "check": _check,
+    "frames": _frames,
     "import": _import,
     "prepare": _prepare,
     "split": _split,

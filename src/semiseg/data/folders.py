@@ -14,13 +14,17 @@ from pathlib import Path, PurePath
 from typing import NoReturn
 
 from semiseg.data.lists import Sample, sample_id
-from semiseg.data.reading import IMAGE_SUFFIXES, MASK_SUFFIXES
+from semiseg.data.reading import HAS_HEIC, HEIC_SUFFIXES, IMAGE_SUFFIXES, MASK_SUFFIXES, VIDEO_SUFFIXES
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
 _LOST_MASKS = (".jpg", ".jpeg", ".gif", ".webp", ".jp2", ".heic", ".avif", ".npy")
 """Suffixes of what may be meant as a mask and is none: without a refusal its image would count as unlabeled."""
 
+_HINTS = (
+    (VIDEO_SUFFIXES, "`semiseg data frames` makes images of videos"),
+    (() if HAS_HEIC else HEIC_SUFFIXES, "HEIC is read after pip install 'semiseg[heic]'"),
+)
 _SHOWN = 5
 
 
@@ -94,7 +98,8 @@ def passed_over(paths: Sequence[Path]) -> str:
     """Count files by their suffixes, and name the first: `3 .heic, 1 .mp4 (a.heic, b.heic, ...)`."""
     kinds = Counter(path.suffix.lower() or "without a suffix" for path in paths)
     names = ", ".join(str(path) for path in paths[:_SHOWN]) + (", ..." if len(paths) > _SHOWN else "")
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()) + f" ({names})"
+    hints = [hint for suffixes, hint in _HINTS if not kinds.keys().isdisjoint(suffixes)]
+    return "; ".join([", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common()) + f" ({names})", *hints])
 
 
 @dataclass(frozen=True)

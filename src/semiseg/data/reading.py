@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from semiseg.data.predicted import refuse_predicted
 from semiseg.errors import DataError, SemisegError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+"""Photographs of telephones; read where the extra `heic` is installed, else passed over."""
+HAS_HEIC = find_spec("pillow_heif") is not None
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", *(HEIC_SUFFIXES if HAS_HEIC else ()))
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 100_000_000
 
@@ -43,7 +48,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     # Pillow's own cap holds for the whole process; whoever raises ours wants to read such images.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
     try:
-        image = Image.open(path, formats=IMAGE_FORMATS)
+        image = Image.open(path, formats=_formats(path))
     except FileNotFoundError as error:
         raise DataError("image not found", where=path, remedy="correct the list or restore the file") from error
     except Image.DecompressionBombError as error:
@@ -60,6 +65,16 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
         image.close()
         raise _too_large(f"image of {width} x {height} pixels", path, max_pixels)
     return image
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """Return what a file may be; HEIC only where it is called so, as its library is loaded for it."""
+    if not HAS_HEIC or path.suffix.lower() not in HEIC_SUFFIXES:
+        return IMAGE_FORMATS
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return (*IMAGE_FORMATS, "HEIF")
 
 
 def _too_large(what: str, path: Path, max_pixels: int) -> DataError:
@@ -129,7 +144,7 @@ def _bands_beside_colours(image: ImageFile.ImageFile) -> int:
 
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation, 1 to 8, where Pillow does not apply it itself; broken metadata say nothing."""
-    if image.format == "TIFF":
+    if image.format in ("TIFF", "HEIF"):
         return 1
     try:
         # Of the base class: the one of PNG decodes the whole image to look for EXIF behind the pixels.

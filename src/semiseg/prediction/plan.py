@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semiseg.data.folders import files_below, real_paths
 from semiseg.data.lists import line_fields
-from semiseg.data.reading import IMAGE_SUFFIXES
+from semiseg.data.reading import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from semiseg.errors import DataError, ModelError
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced
 
@@ -113,6 +113,13 @@ def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path
     """Return the images of each sample by their name below the folders, and the images without a partner."""
     if is_list(frames[0]):
         return _listed(frames[0], len(frames)), ()
+    for source in frames:
+        if source.suffix.lower() in VIDEO_SUFFIXES:
+            raise DataError(
+                "a video, which is predicted frame by frame",
+                where=source,
+                remedy=f"semiseg data frames {source} --out FRAMES --fps 1, then predict the folder FRAMES",
+            )
     if all(source.is_file() for source in frames):
         return {Path(frames[0].name): frames}, ()
     found = [_images(source, out) for source in frames]

@@ -148,8 +148,8 @@ def _box(x: float, y: float, wide: float, high: float, height: int, width: int) 
 def brush_region(packed: Sequence[int], height: int, width: int) -> Region:
     """Return the pixels of brush strokes: those whose alpha is 128 or more.
 
-    The strokes are an RGBA image, packed by the format of the library rle-pack: 32 bits for the number of values, 5 for the
-    bits of a value less one, four times 4 for the bits of a length less one; then runs, each a flag (1: one value
+    The strokes are an RGBA image, packed by the format of the library rle-pack: 32 bits for the number of values, 5 for
+    the bits of a value less one, four times 4 for the bits of a length less one; then runs, each a flag (1: one value
     repeated), 2 bits for which length, the length less one, and the value or the values.
 
     Raises:
