@@ -180,6 +180,13 @@ def evaluate(
             expected=", ".join(card.classes),
             remedy="evaluate on data with the classes that the model was trained on",
         )
+    if (spec.bands, spec.levels) != (card.bands, card.levels):
+        raise DataError(
+            f"the data set {spec.name} shows its images in another way than the model knows",
+            where=directory,
+            expected=f"bands: {list(card.bands)}, levels: {[list(pair) for pair in card.levels]}",
+            remedy="write these into its dataset.yaml",
+        )
     if not samples:
         raise DataError("no val images", where=config.root, remedy="name a list with --data.val LIST")
     found = check_labeled(samples, spec, config.max_pixels)

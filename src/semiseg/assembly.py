@@ -133,6 +133,8 @@ def make_task(
         crop=config.data.crop,
         protocol=config.evaluation.protocol or spec.protocol,
         tile=config.evaluation.tile,
+        bands=spec.bands,
+        levels=spec.levels,
         precision=config.precision,
         model=student.config,
     )

@@ -11,6 +11,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rasterio.io import MemoryFile
 
 from semiseg.data import DataConfig, DatasetSpec, check_dataset, load_dataset
+from semiseg.data.bands import Bands, picture_size, read_picture
 from semiseg.data.lists import Sample, read_list, write_list
 from semiseg.data.looking import look_at_header, look_at_images, look_at_labeled
 from semiseg.data.manifest import read_manifest
@@ -38,6 +41,8 @@ EXAMPLES = settings(
 )
 MAX_PIXELS = 1_000_000
 SPEC = DatasetSpec(name="fields", classes=("a", "b", "c"))
+COLOURED = replace(SPEC, palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)), by_colour=True)
+BANDS = (Bands(levels=((0, 300),)), Bands(chosen=(3, 1, 2), levels=((0, 9), (0.5, 1e3), (-1, 1))), Bands(chosen=(1,)))
 
 
 def tried(read: Callable[[], Any]) -> Any:
@@ -58,6 +63,19 @@ def tried(read: Callable[[], Any]) -> Any:
 def packed(image: Image.Image, kind: str, **options: Any) -> bytes:
     content = io.BytesIO()
     image.save(content, kind, **options)
+    return content.getvalue()
+
+
+def many_bands(noise: Any) -> bytes:
+    with MemoryFile() as memory:
+        with memory.open(driver="GTiff", height=12, width=16, count=5, dtype="uint16") as file:
+            file.write(np.concatenate([noise, noise[..., :2]], axis=-1).astype(np.uint16).transpose(2, 0, 1))
+        return bytes(memory.read())
+
+
+def arrayed(values: Any) -> bytes:
+    content = io.BytesIO()
+    np.save(content, values)
     return content.getvalue()
 
 
@@ -82,11 +100,13 @@ def samples() -> dict[str, list[bytes]]:
             packed(picture, "JPEG", exif=exif, progressive=True, icc_profile=bytes(200)),
         ],
         "tif": [
+            many_bands(noise),
             *(packed(picture, "TIFF", compression=kind) for kind in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg")),
             packed(picture.convert("1"), "TIFF", compression="group4"),
             packed(ids, "TIFF"),
             packed(painted, "TIFF", tiffinfo={274: 6}),
         ],
+        "npy": [arrayed(noise), arrayed(noise.astype(np.uint16)), arrayed(noise[..., 0] / 7), arrayed(noise > 9)],
         "webp": [packed(picture, "WEBP"), packed(picture.convert("RGBA"), "WEBP", lossless=True, exif=exif)],
         "bmp": [packed(picture, "BMP"), packed(painted, "BMP")],
     }
@@ -146,6 +166,11 @@ def test_fuzz_images(tmp_path: Path, kind: str, data: st.DataObject) -> None:
         assert image.width * image.height <= MAX_PIXELS
         assert size is not None
         assert sorted(size) == sorted(image.size)
+    for bands in BANDS:
+        size = tried(lambda bands=bands: picture_size(path, MAX_PIXELS, bands))
+        image = tried(lambda bands=bands: read_picture(path, MAX_PIXELS, bands))
+        if image is not None:
+            assert (image.mode, image.size) == ("RGB", size)
     sample = Sample("x", (path,), None)
     for look in (look_at_header, look_at_images):
         tried(lambda look=look: look(sample, MAX_PIXELS))
@@ -162,7 +187,7 @@ def test_fuzz_masks(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     if mask_HW is not None:
         assert (mask_HW.dtype, mask_HW.ndim) == (np.uint8, 2)
     tried(lambda: mask_palette(path, MAX_PIXELS))
-    for spec in (SPEC, PAIRS):
+    for spec in (SPEC, PAIRS, COLOURED):
         ids_HW = tried(lambda spec=spec: read_class_ids(path, spec, MAX_PIXELS))
         if ids_HW is not None:
             assert set(np.unique(ids_HW)) <= {*range(spec.num_classes), spec.ignore_value}
@@ -196,12 +221,15 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 KEYS = ["name", "classes", "ignore_value", "palette", "protocol", "lists", "frames", "masks", "mask_values", "concepts"]
+KEYS += ["ignore_colour", "bands", "levels"]
 RIGHT: dict[str, Any] = {
     "classes": ["a", "b"],
     "palette": [[1, 2, 3], [4, 5, 6]],
     "lists": {"val": "v.txt"},
     "frames": ["images"],
     "mask_values": {"0": "0", "9": "1"},
+    "bands": ["3", "2", "1"],
+    "levels": [["0", "9"], ["0.5", "1e3"], ["-1", "1"]],
 }
 SPECS = st.one_of(
     st.builds(lambda odd: RIGHT | odd, st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=2)),

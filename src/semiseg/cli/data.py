@@ -1,4 +1,4 @@
-"""The verb data and what follows it: check, import, frames, prepare, split."""
+"""The verb data and what follows it: check, import, frames, levels, prepare, split."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _USAGE = """semiseg data: look at a data set, import labels, make masks or tiles
   semiseg data prepare NAME --raw DIR --out DIR   pascal, cityscapes, ade20k, coco, levir or whu (docs/datasets.md)
   semiseg data import SOURCE --out DIR            exports of CVAT, Label Studio, Labelme, COCO; masks in colours
   semiseg data frames VIDEO --out DIR --fps 1     frames of videos as images: to learn from, or to predict
+  semiseg data levels FOLDER [--bands R G B]      which bands of 16-bit or many-band images are shown, and how
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
 
 Each has -h, and --json FILE writes its result for scripts."""
@@ -139,6 +140,26 @@ def _frames(words: list[str]) -> None:
         )
 
 
+def _levels(words: list[str]) -> None:
+    from semiseg.cli.progress import shown_progress
+    from semiseg.data.levels import measure_levels
+
+    parser = Parser("data levels", "Measure what values become 0 and 255, and write it into the folder's dataset.yaml.")
+    parser.add_argument("root", type=Path, help="the data folder")
+    help_ = "bands shown as red, green and blue, or one as gray, from 1; default: all of one or three"
+    parser.add_argument("--bands", type=int, nargs="+", default=[], metavar="N", help=help_)
+    help_ = "of each band's values, those that become 0 and 255; default: 0.5 99.5"
+    parser.add_argument("--percentiles", type=float, nargs=2, default=(0.5, 99.5), metavar=("LOW", "HIGH"), help=help_)
+    options = parser.parse_args(words)
+    with shown_progress("images") as tick:
+        found = measure_levels(options.root, bands=options.bands, percentiles=tuple(options.percentiles), tick=tick)
+    for number, ((low, high), (least, most)) in enumerate(zip(found.levels, found.extremes, strict=True)):
+        name = f"band {found.bands[number]}" if found.bands else f"band {number + 1}"
+        print(f"{name}: {low:g} becomes 0, {high:g} becomes 255 (seen: {least:g} to {most:g})")
+    print(f"measured on {found.images:,} images, written to {found.file}")
+    write_json(options.json, {**asdict(found), "file": str(found.file)})
+
+
 def _split(words: list[str]) -> None:
     from semiseg.data.splitting import split_dataset
 
@@ -170,6 +191,7 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "check": _check,
     "frames": _frames,
     "import": _import,
+    "levels": _levels,
     "prepare": _prepare,
     "split": _split,
 }

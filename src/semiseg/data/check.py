@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 
+from semiseg.data.bands import Bands
 from semiseg.data.datasets import Dataset
 from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.lists import Sample
@@ -63,7 +64,7 @@ def look_at_all(
     dataset: Dataset,
     max_pixels: int,
     *,
-    unlabeled: Callable[[Sample, int], Look] | None,
+    unlabeled: Callable[[Sample, int, Bands | None], Look] | None,
     peers: Peers | None = None,
     damaged: Collection[str] = (),
     tick: Tick = lambda done, count: None,
@@ -78,15 +79,15 @@ def look_at_all(
         damaged: unlabeled samples that are known to be damaged.
         tick: called with the number of samples done and of all, of this process.
     """
-    found, peers = Findings(), peers or Alone()
+    found, peers, bands = Findings(), peers or Alone(), dataset.spec.shown
     known = [sample for sample in dataset.unlabeled if sample.id in damaged]
     jobs: list[_Job] = []
     for part, samples in (("labeled", dataset.labeled), ("val", dataset.val)):
         jobs += [(part, sample, lambda sample: look_at_labeled(sample, dataset.spec, max_pixels)) for sample in samples]
     if unlabeled:
         unmasked = [sample for sample in dataset.unlabeled if sample.id not in damaged]
-        jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels)) for sample in unmasked]
-        jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels)) for sample in known]
+        jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels, bands)) for sample in unmasked]
+        jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels, bands)) for sample in known]
     _look(found, jobs, peers, tick)
     return found.shared(peers)
 

@@ -77,7 +77,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     source = open_source(config)
     lists = find_lists(source)
-    notes: list[str] = []
+    notes: list[str] = [source.spec.shown.text()] if source.spec.shown else []
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
         unlabeled += _further(Path(folder), source, notes)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NoReturn
 
+from semiseg.data.bands import image_suffixes
 from semiseg.data.lists import Sample, sample_id
-from semiseg.data.reading import HAS_HEIC, HEIC_SUFFIXES, IMAGE_SUFFIXES, MASK_SUFFIXES, VIDEO_SUFFIXES
+from semiseg.data.reading import HAS_HEIC, HEIC_SUFFIXES, MASK_SUFFIXES, VIDEO_SUFFIXES
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 
@@ -60,17 +61,18 @@ def find_samples(
             of a pair or one mask or share one mask, a mask is of a kind that cannot be used, or a folder cannot be
             read.
     """
+    suffixes = image_suffixes(spec.shown)
     first, *others = (_joined(folder, part) for folder in spec.frames)
-    images = _scan(root, first, IMAGE_SUFFIXES)
+    images = _scan(root, first, suffixes)
     if not images.names:
         besides = f", not {passed_over(images.others)}" if images.others else ""
         raise DataError(
             "no images found",
             where=root / first,
-            expected="files " + ", ".join(IMAGE_SUFFIXES) + besides,
+            expected="files " + ", ".join(suffixes) + besides,
             remedy=remedy,
         )
-    partners = [_scan(root, other, IMAGE_SUFFIXES) for other in others]
+    partners = [_scan(root, other, suffixes) for other in others]
     stems = [_partners(images, other) for other in partners]
     drawn = _scan(root, _joined(spec.masks, part), MASK_SUFFIXES) if masks else _Files(root, "", [], [])
     found = drawn.by_stem()
@@ -195,7 +197,7 @@ def refuse_lonely_masks(root: Path, spec: DatasetSpec, known: Iterable[Sample]) 
     Raises:
         DataError: the first such mask.
     """
-    images, masks = _scan(root, spec.frames[0], IMAGE_SUFFIXES), _scan(root, spec.masks, MASK_SUFFIXES)
+    images, masks = _scan(root, spec.frames[0], image_suffixes(spec.shown)), _scan(root, spec.masks, MASK_SUFFIXES)
     stems = {_stem(name) for name in images.names}
     elsewhere = {sample.mask for sample in known}
     for name in masks.names:

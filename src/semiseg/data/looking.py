@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semiseg.data.bands import Bands, picture_size, read_picture
 from semiseg.data.fingerprints import Fingerprint, take_fingerprint
 from semiseg.data.likeness import Print, picture_print
 from semiseg.data.lists import Sample
 from semiseg.data.palette import Colour
-from semiseg.data.reading import image_size, mask_palette, read_image, read_mask
+from semiseg.data.reading import mask_palette, read_mask
 from semiseg.data.spec import DatasetSpec, present_values, read_class_ids
 from semiseg.errors import DataError
 
@@ -36,24 +37,24 @@ class Look:
     print_: Print = ()
 
 
-def look_at_header(sample: Sample, max_pixels: int) -> Look:
+def look_at_header(sample: Sample, max_pixels: int, bands: Bands | None = None) -> Look:
     """Read the headers of an unlabeled sample's images.
 
     Raises:
         DataError: one is missing, unreadable or too large, or the images of a pair differ in size.
     """
-    sizes = [image_size(path, max_pixels) for path in sample.frames]
+    sizes = [picture_size(path, max_pixels, bands) for path in sample.frames]
     _refuse_unequal(sample, sizes)
     return Look(files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames}, size=sizes[0])
 
 
-def look_at_images(sample: Sample, max_pixels: int) -> Look:
+def look_at_images(sample: Sample, max_pixels: int, bands: Bands | None = None) -> Look:
     """Decode an unlabeled sample's images, and hash them.
 
     Raises:
         DataError: as `look_at_header`, or one is damaged.
     """
-    size, print_ = _decoded(sample, max_pixels)
+    size, print_ = _decoded(sample, max_pixels, bands)
     files = {str(path): take_fingerprint(path, hashed=True) for path in sample.frames}
     return Look(files=files, size=size, print_=print_)
 
@@ -68,7 +69,7 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
         raise DataError(
             "no mask listed", where=sample.id, expected="a mask for it in the list", remedy="list it, or draw it"
         )
-    size, print_ = _decoded(sample, max_pixels)
+    size, print_ = _decoded(sample, max_pixels, spec.shown)
     mask_HW = read_class_ids(sample.mask, spec, max_pixels)
     if size != mask_HW.shape[::-1]:
         raise DataError(
@@ -96,12 +97,12 @@ def _colours(mask: Path, spec: DatasetSpec, max_pixels: int) -> dict[int, Colour
     return {value: palette[value] for value in present_values(values_HW) if value < len(palette)}
 
 
-def _decoded(sample: Sample, max_pixels: int) -> tuple[tuple[int, int], Print]:
+def _decoded(sample: Sample, max_pixels: int, bands: Bands | None) -> tuple[tuple[int, int], Print]:
     """Decode the images of a sample, one after the other, and return their size and print."""
     sizes: list[tuple[int, int]] = []
     print_: Print = ()
     for path in sample.frames:
-        image = read_image(path, max_pixels)
+        image = read_picture(path, max_pixels, bands)
         sizes.append(image.size)
         print_ += picture_print(image)
     _refuse_unequal(sample, sizes)

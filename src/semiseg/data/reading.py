@@ -36,7 +36,11 @@ _UPRIGHT = {
 }
 """What turns an image of an EXIF orientation upright (EXIF 2.32, tag 0x0112)."""
 
-_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+"""Pillow's modes of one band deeper than 8 bits."""
+
+
+_DEEP = (";16B", ";16L", ";16N")
 
 
 def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
@@ -113,12 +117,13 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 def _refuse_no_photograph(image: ImageFile.ImageFile, path: Path) -> None:
     """Refuse pixels of which Pillow would show a part: 16 bits cut down to 8, three of five bands."""
     raw = _raw_mode(image)
-    if image.mode in _WIDE_MODES or raw.endswith((";16B", ";16L", ";16N")):
+    if image.mode in WIDE_MODES or raw.endswith(_DEEP):
         raise DataError(
             f"image with {raw or image.mode} pixels",
             where=path,
             expected="8 bits a channel",
-            remedy="scale it to 8 bits yourself, so that the contrast is what you want",
+            remedy="`semiseg data levels FOLDER` measures what becomes 0 and 255 and writes it into dataset.yaml; or "
+            "scale it to 8 bits yourself",
         )
     bands = _bands_beside_colours(image)
     if bands:
@@ -126,7 +131,8 @@ def _refuse_no_photograph(image: ImageFile.ImageFile, path: Path) -> None:
             f"image with {bands} more band{'s' * (bands > 1)} than its colours",
             where=path,
             expected="gray or three colours, perhaps with alpha",
-            remedy="write the three bands to learn from as an RGB image",
+            remedy="`semiseg data levels FOLDER --bands R G B` says in dataset.yaml which three are shown; or write "
+            "them as an RGB image",
         )
 
 
@@ -154,6 +160,24 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return found if found in _UPRIGHT else 1
 
 
+def is_whole(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow shows all of an image: no bands beside its colours, no colours of 16 bits cut down to 8."""
+    is_cut = image.mode not in WIDE_MODES and _raw_mode(image).endswith(_DEEP)
+    return not is_cut and not _bands_beside_colours(image)
+
+
+def upright(image: ImageFile.ImageFile) -> Image.Image:
+    """Return a loaded image as its EXIF orientation has it."""
+    turned = _UPRIGHT.get(_orientation(image))
+    return image if turned is None else image.transpose(turned)
+
+
+def upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Return (width, height) of the upright image."""
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image as 8-bit RGB with its EXIF orientation applied, in one copy if it is upright RGB.
 
@@ -163,9 +187,8 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     with _reading("image", path), open_image(path, max_pixels) as image:
         _refuse_no_photograph(image, path)
         image.load()
-        turned = _UPRIGHT.get(_orientation(image))
-        upright = image if turned is None else image.transpose(turned)
-        return upright if upright.mode == "RGB" else upright.convert("RGB")
+        shown = upright(image)
+        return shown if shown.mode == "RGB" else shown.convert("RGB")
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -176,8 +199,7 @@ def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """
     with _reading("image", path), open_image(path, max_pixels) as image:
         _refuse_no_photograph(image, path)
-        width, height = image.size
-        return (height, width) if _orientation(image) >= 5 else (width, height)
+        return upright_size(image)
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_predicted: bool = False) -> NDArray[np.uint8]:
@@ -264,7 +286,7 @@ def _refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
 
 def _refuse_colours(image: ImageFile.ImageFile, path: Path) -> None:
     raw = _raw_mode(image)
-    if image.mode not in ("L", "P", "1", *_WIDE_MODES) or image.mode == "F":
+    if image.mode not in ("L", "P", "1", *WIDE_MODES) or image.mode == "F":
         raise DataError(
             f"mask with {image.mode} pixels",
             where=path,

@@ -197,11 +197,12 @@ def _fingerprint(line: str) -> tuple[str, Fingerprint]:
 
 
 def _facts(spec: DatasetSpec) -> dict[str, Any]:
-    """Return what the values of masks stand for, as JSON gives it back."""
+    """Return what the values of masks stand for and how images are shown, as JSON gives it back."""
     values = None if spec.mask_values is None else {str(value): id_ for value, id_ in spec.mask_values.items()}
     colours = [[list(colour), id_] for colour, id_ in spec.colour_key.ids.items()] if spec.by_colour else None
     facts = {"classes": list(spec.classes), "ignore_value": spec.ignore_value, "mask_values": values}
-    return {**facts, "colours": colours}
+    levels = [list(pair) for pair in spec.levels]
+    return {**facts, "colours": colours, "bands": list(spec.bands), "levels": levels}
 
 
 def _samples(dataset: Dataset) -> Iterable[Sample]:

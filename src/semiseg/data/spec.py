@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from importlib import resources
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from semiseg.data.bands import Bands, bands_of
 from semiseg.data.colours import Key, key_of, match_colours, unknown_colours
-from semiseg.data.palette import Colour, default_palette
+from semiseg.data.palette import Colour
 from semiseg.data.reading import MAX_PIXELS, read_drawing, read_mask
+from semiseg.data.spec_values import (
+    read_bands,
+    read_byte,
+    read_concepts,
+    read_folder,
+    read_frames,
+    read_ignore_colour,
+    read_levels,
+    read_lists,
+    read_mask_values,
+    read_palette,
+)
 from semiseg.data.yaml_file import read_yaml
 from semiseg.errors import DataError, closest
 
@@ -33,6 +46,9 @@ class DatasetSpec:
         classes: class names; a class id is an index into them.
         ignore_value: id of what is neither learned nor evaluated, 0..255.
         palette: one RGB colour a class.
+        bands: the bands of an image that are shown as red, green and blue, or one that is shown as gray, from 1; empty:
+            those of an image of one or three.
+        levels: the values that become 0 and 255, for each of these bands; empty: images have 8 bits.
         ignore_colour: the RGB colour of what is ignored, in masks that are matched by colour.
         protocol: `original` evaluates whole images, `sliding` windows of the crop's size.
         lists: paths of list files relative to the root, for `labeled`, `unlabeled` and `val`.
@@ -54,6 +70,8 @@ class DatasetSpec:
     ignore_value: int = 255
     palette: tuple[Colour, ...] = ()
     ignore_colour: Colour | None = None
+    bands: tuple[int, ...] = ()
+    levels: tuple[tuple[float, float], ...] = ()
     protocol: Protocol = "original"
     lists: dict[str, str] = field(default_factory=dict)
     frames: tuple[str, ...] = ("images",)
@@ -72,6 +90,11 @@ class DatasetSpec:
     def colour_key(self) -> Key:
         """Which colour of a mask stands for what."""
         return key_of(self.classes, self.palette, self.ignore_colour, self.ignore_value)
+
+    @property
+    def shown(self) -> Bands | None:
+        """How images are shown as RGB bytes, where they are no photographs."""
+        return bands_of(self.bands, self.levels)
 
     @property
     def num_classes(self) -> int:
@@ -188,7 +211,7 @@ def read_spec(path: Path) -> DatasetSpec:
             "each name of 1 to 100 printable characters",
             remedy="list the class names",
         )
-    ignore = _byte(content.get("ignore_value", "255"))
+    ignore = read_byte(content.get("ignore_value", "255"))
     if ignore is None:
         raise DataError(
             f"ignore_value is {content['ignore_value']!r}", where=path, expected="0 to 255", remedy="correct the value"
@@ -198,131 +221,26 @@ def read_spec(path: Path) -> DatasetSpec:
         raise DataError(
             f"protocol is {protocol!r}", where=path, expected="original or sliding", remedy="correct the value"
         )
-    palette = _read_palette(content.get("palette"), len(classes), path)
+    palette = read_palette(content.get("palette"), len(classes), path)
+    bands = read_bands(content.get("bands"), path)
     return DatasetSpec(
         name=str(content.get("name") or path.resolve().parent.name),
         classes=tuple(classes),
         ignore_value=ignore,
         palette=palette,
-        ignore_colour=_read_ignore_colour(content.get("ignore_colour"), palette, path),
+        bands=bands,
+        levels=read_levels(content.get("levels"), bands, path),
+        ignore_colour=read_ignore_colour(content.get("ignore_colour"), palette, path),
         protocol=protocol,
-        lists=_read_lists(content.get("lists"), path),
-        frames=_read_frames(content.get("frames", ["images"]), path),
-        masks=_read_folder(content.get("masks", "masks"), "masks", path),
-        mask_values=_read_mask_values(content.get("mask_values"), {*range(len(classes)), ignore}, path),
-        concepts=_read_concepts(content.get("concepts", {}), classes, path),
+        lists=read_lists(content.get("lists"), path),
+        frames=read_frames(content.get("frames", ["images"]), path),
+        masks=read_folder(content.get("masks", "masks"), "masks", path),
+        mask_values=read_mask_values(content.get("mask_values"), {*range(len(classes)), ignore}, path),
+        concepts=read_concepts(content.get("concepts", {}), classes, path),
         by_colour=content.get("palette") is not None
         and content.get("mask_values") is None
         and len(set(palette)) == len(palette),
     )
-
-
-def _read_palette(value: Any, count: int, path: Path) -> tuple[Colour, ...]:
-    if value is None:
-        return default_palette(count)
-    listed = [colour for colour in value if isinstance(colour, list)] if isinstance(value, list) else []
-    colours = [[part for part in map(_byte, colour) if part is not None] for colour in listed]
-    if len(colours) != count or any(len(colour) != 3 for colour in (*listed, *colours)):
-        raise DataError(
-            "palette does not give one colour a class",
-            where=path,
-            expected=f"{count} lists of three numbers from 0 to 255",
-            remedy="correct the palette, or leave it out",
-        )
-    return tuple((red, green, blue) for red, green, blue in colours)
-
-
-def _read_ignore_colour(value: Any, palette: tuple[Colour, ...], path: Path) -> Colour | None:
-    if value is None:
-        return None
-    parts = [_byte(part) for part in value] if isinstance(value, list) else []
-    red, green, blue = parts if len(parts) == 3 else (None, None, None)
-    if red is None or green is None or blue is None or (red, green, blue) in palette:
-        raise DataError(
-            f"ignore_colour is {value!r}",
-            where=path,
-            expected="three numbers from 0 to 255, another colour than those of the palette",
-            remedy="correct it, or leave it out",
-        )
-    return red, green, blue
-
-
-def _byte(value: Any) -> int | None:
-    """Return the number from 0 to 255 that a text holds, else None."""
-    return int(value) if isinstance(value, str) and value.isdecimal() and int(value) <= 255 else None
-
-
-def _read_lists(value: Any, path: Path) -> dict[str, str]:
-    names = ("labeled", "unlabeled", "val")
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or any(key not in names or not isinstance(name, str) for key, name in value.items()):
-        raise DataError("lists is not a mapping of " + ", ".join(names), where=path, remedy="name a list file for each")
-    return value
-
-
-def _read_frames(value: Any, path: Path) -> tuple[str, ...]:
-    frames = [_read_folder(name, "frames", path) for name in value] if isinstance(value, list) else []
-    if not 1 <= len(set(frames)) == len(frames) <= 2:
-        raise DataError(
-            f"frames is {value!r}",
-            where=path,
-            expected="a list of one folder, or of two different ones to detect changes between",
-            remedy="correct it, or leave it out if the images are in images/",
-        )
-    return tuple(frames)
-
-
-def _read_folder(name: Any, key: str, path: Path) -> str:
-    folder = PurePosixPath(name) if isinstance(name, str) else None
-    if folder is None or folder.is_absolute() or ".." in folder.parts:
-        raise DataError(
-            f"{key} is {name!r}",
-            where=path,
-            expected="a folder, relative to the data folder and inside it",
-            remedy="correct it, or leave it out if the folder has its usual name",
-        )
-    return folder.as_posix()
-
-
-def _read_mask_values(value: Any, ids: set[int], path: Path) -> dict[int, int] | None:
-    if value is None:
-        return None
-    pairs = [(_byte(key), _byte(id_)) for key, id_ in value.items()] if isinstance(value, dict) else []
-    found = {key: id_ for key, id_ in pairs if key is not None and id_ in ids}
-    if not pairs or len(found) != len(pairs):
-        raise DataError(
-            f"mask_values is {value!r}",
-            where=path,
-            expected="a mapping from values in the masks, 0 to 255, to class ids or the ignore value",
-            remedy="correct it, or leave it out if the masks hold class ids",
-        )
-    return found
-
-
-def _read_concepts(value: Any, classes: list[str], path: Path) -> dict[str, tuple[str, ...]]:
-    if not isinstance(value, dict) or not all(
-        isinstance(words, list) and _are_texts(words) for words in value.values()
-    ):
-        raise DataError(
-            "concepts does not describe classes",
-            where=path,
-            expected="a mapping from classes to lists of words, for example `car: [car, van]`",
-            remedy="correct it, or leave it out if the names of the classes say enough",
-        )
-    for name in value:
-        if name not in classes:
-            raise DataError(
-                f"concepts of {name!r}, which is no class{closest(str(name), classes)}",
-                where=path,
-                remedy="correct the name of the class",
-            )
-    return {name: tuple(words) for name, words in value.items()}
-
-
-def _are_texts(words: list[Any]) -> bool:
-    texts = {word for word in words if isinstance(word, str) and word.strip()}
-    return 0 < len(texts) == len(words)
 
 
 def shipped_specs() -> dict[str, Path]:

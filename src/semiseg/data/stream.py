@@ -14,13 +14,13 @@ from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
 from semiseg.augment import StrongViewConfig, ViewDraws, cutmix, draw_view, stack_views
+from semiseg.data.bands import read_picture
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
 from semiseg.data.lists import Sample, listed_name
 from semiseg.data.manifest import hold_against
-from semiseg.data.reading import read_image
 from semiseg.data.spec import read_class_ids
 from semiseg.errors import DataError
 from semiseg.seeding import rng
@@ -225,7 +225,7 @@ class TrainStream(TorchDataset[Batch]):
 
     def _read(self, path: Path) -> Image.Image:
         self._hold_against_checksum(path)
-        return read_image(path, self.config.max_pixels)
+        return read_picture(path, self.config.max_pixels, self.dataset.spec.shown)
 
     def _hold_against_checksum(self, path: Path) -> None:
         known = self.dataset.checksums

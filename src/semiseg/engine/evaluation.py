@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semiseg.data import DatasetSpec, Sample
+from semiseg.data.bands import read_picture
 from semiseg.data.prefetch import prefetch
-from semiseg.data.reading import read_image
 from semiseg.data.spec import Protocol, Score, read_class_ids
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import Block, Inference
@@ -192,7 +192,7 @@ class Evaluator:
     def read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Read the frames (T, H, W, 3) and the mask (H, W) of a val sample."""
         assert sample.mask is not None, "check_dataset admits no val sample without a mask"
-        frames = np.stack([np.asarray(read_image(path, self.max_pixels)) for path in sample.frames])
+        frames = np.stack([np.asarray(read_picture(path, self.max_pixels, self.spec.shown)) for path in sample.frames])
         return frames, read_class_ids(sample.mask, self.spec, self.max_pixels)
 
     def _batches(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg.data import Sample
-from semiseg.data.reading import read_image
+from semiseg.data.bands import read_picture
 from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.pictures import PictureRow, sample_sheet
 from semiseg.models import Segmenter
@@ -41,7 +41,9 @@ def draw_samples(
 
 def _row(model: Segmenter, evaluator: Evaluator, sample: Sample, threshold: float) -> PictureRow:
     """Predict a sample; of a large one every second, third ... pixel is kept, as a sheet shows no more."""
-    frames_THWC = np.stack([np.asarray(read_image(path, evaluator.max_pixels)) for path in sample.frames])
+    frames_THWC = np.stack(
+        [np.asarray(read_picture(path, evaluator.max_pixels, evaluator.spec.shown)) for path in sample.frames]
+    )
     prediction_HW, confidence_HW = _predict(model, evaluator, frames_THWC)
     step = max(1, max(prediction_HW.shape) // _LONGEST)
     return PictureRow(

@@ -39,6 +39,10 @@ class ModelCard:
     """How images are shown to the model: whole, resized to multiples of the patch, or in windows."""
     tile: int | None = None
     """Longest side, in pixels, of an image that was evaluated in one piece; None: as the protocol has it."""
+    bands: tuple[int, ...] = ()
+    """The bands of an image that the model sees as red, green and blue, or one as gray, from 1; empty: photographs."""
+    levels: tuple[tuple[float, float], ...] = ()
+    """The values that become 0 and 255, for each of these bands; empty: images have 8 bits."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What the model was trained and evaluated in; `auto`: bf16 where the device is fast at it."""
     model: ModelConfig
@@ -68,6 +72,8 @@ def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
         ("crop", _is_int(card.crop, 1, 2**14), "1 to 16384 pixels"),
         ("protocol", card.protocol in ("original", "sliding"), "original or sliding"),
         ("tile", card.tile is None or _is_int(card.tile, 1, 2**14), "1 to 16384 pixels, or null"),
+        ("bands", _is_bands(card.bands), "numbers of one or three bands, from 1 to 512, or none"),
+        ("levels", _is_levels(card.levels, card.bands), "a pair (low, high) for each of one or three bands, or none"),
         ("precision", card.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
         ("metrics", _is_metrics(card.metrics), "names with finite numbers"),
         ("model", isinstance(card.model, ModelConfig), "the configuration of a model"),
@@ -126,6 +132,24 @@ def _is_palette(palette: object, classes: object) -> bool:
         and len(palette) == len(classes)
         and all(_is_tuple(color) and len(color) == 3 and all(_is_int(c, 0, 255) for c in color) for color in palette)
     )
+
+
+def _is_bands(bands: object) -> bool:
+    return isinstance(bands, tuple) and len(bands) in (0, 1, 3) and all(_is_int(band, 1, 512) for band in bands)
+
+
+def _is_levels(levels: object, bands: tuple[int, ...]) -> bool:
+    return (
+        isinstance(levels, tuple)
+        and len(levels) in (0, 1, 3)
+        and (not levels or not bands or len(bands) == len(levels))
+        and all(isinstance(pair, tuple) and len(pair) == 2 and all(map(_is_finite, pair)) for pair in levels)
+        and all(low < high for low, high in levels)
+    )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_metrics(metrics: object) -> bool:

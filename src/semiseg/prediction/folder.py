@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semiseg.data.bands import bands_of, image_suffixes
 from semiseg.data.predicted import MARK, mark_archive, png_mark
 from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import MAX_PIXELS
@@ -17,7 +18,7 @@ from semiseg.engine.precision import Precision
 from semiseg.errors import DataError
 from semiseg.files import whole_file
 from semiseg.models import find_model, read_card
-from semiseg.prediction.frames import Raster, georeference, open_frames
+from semiseg.prediction.frames import Raster, georeference
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced, write_geotiff
 from semiseg.prediction.plan import Job, plan, sources
 from semiseg.prediction.predictor import Look, Predictor
@@ -116,7 +117,13 @@ def predict(
     """
     card = model.card if isinstance(model, Predictor) else read_card(find_model(model))
     frames = sources(Path(images), None if second is None else Path(second), card.frames)
-    jobs, unpaired = plan(frames, Path(out), overlays=overlays, probabilities=probabilities)
+    jobs, unpaired = plan(
+        frames,
+        Path(out),
+        overlays=overlays,
+        probabilities=probabilities,
+        suffixes=image_suffixes(bands_of(card.bands, card.levels)),
+    )
     refuse_foreign(jobs, Path(out), overwrite=overwrite)
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, device, precision)
     look = Look(tile=tile, scales=scales, flip=flip)
@@ -149,7 +156,7 @@ def _run(
     predictor: Predictor, jobs: list[Job], look: Look, max_pixels: int, done: Callable[[int], object]
 ) -> list[tuple[Path, str]]:
     """Predict and write all jobs, reading ahead and writing behind; return those that could not be used."""
-    read = prefetch(lambda job: _read(job, predictor.card.frames, max_pixels), jobs, ahead=_AHEAD)
+    read = prefetch(lambda job: _read(job, predictor, max_pixels), jobs, ahead=_AHEAD)
     results = (_predicted(predictor, result, look) for result in read)
     unreadable = []
     for count, result in enumerate(prefetch(_write, results, ahead=_AHEAD), start=1):
@@ -159,9 +166,9 @@ def _run(
     return unreadable
 
 
-def _read(job: Job, frames: int, max_pixels: int) -> _Result:
+def _read(job: Job, predictor: Predictor, max_pixels: int) -> _Result:
     try:
-        return _Result(job, open_frames(job.images, frames, max_pixels))
+        return _Result(job, predictor.open(job.images, max_pixels))
     except DataError as error:
         return _Result(job, fault=_reason(error))
 

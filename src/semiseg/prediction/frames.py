@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semiseg.data.reading import MAX_PIXELS, read_image
+from semiseg.data.bands import Bands, read_picture
+from semiseg.data.reading import MAX_PIXELS
 from semiseg.errors import DataError
 from semiseg.prediction.geotiff import Georeference, GeoTiff, has_rasterio, is_georeferenced
 
@@ -23,13 +24,16 @@ Picture = Image.Image | Raster | Tensor | Path | str
 from 0 to 1, or a path."""
 
 
-def open_frames(pictures: Sequence[Picture], count: int, max_pixels: int = MAX_PIXELS) -> tuple[Raster, ...]:
+def open_frames(
+    pictures: Sequence[Picture], count: int, max_pixels: int = MAX_PIXELS, bands: Bands | None = None
+) -> tuple[Raster, ...]:
     """Read the pictures of one sample; a georeferenced TIFF is read later, piece by piece, if rasterio is installed.
 
     Args:
         pictures: before and after for change detection, else one.
         count: how many the model needs.
         max_pixels: the largest image that is decoded whole.
+        bands: how the model sees images that are no photographs; of files alone, as arrays are RGB already.
 
     Raises:
         DataError: an unreadable picture, the wrong number of pictures, or pictures that differ in size or place.
@@ -39,7 +43,7 @@ def open_frames(pictures: Sequence[Picture], count: int, max_pixels: int = MAX_P
             f"{len(pictures)} pictures for a model of {count} frames",
             remedy=f"pass {'one picture' if count == 1 else f'{count} pictures of one place, as a tuple'}",
         )
-    rasters = tuple(_raster(picture, max_pixels) for picture in pictures)
+    rasters = tuple(_raster(picture, max_pixels, bands) for picture in pictures)
     if len({raster.shape for raster in rasters}) > 1:
         sizes = ", ".join(f"{raster.shape[1]} x {raster.shape[0]}" for raster in rasters)
         raise DataError(f"frames of different sizes: {sizes}", remedy="align and crop them to one size")
@@ -65,12 +69,12 @@ def georeference(rasters: Sequence[Raster]) -> Georeference | None:
     return found[0] if found else None
 
 
-def _raster(picture: Picture, max_pixels: int) -> Raster:
+def _raster(picture: Picture, max_pixels: int, bands: Bands | None) -> Raster:
     if isinstance(picture, Path | str):
         path = Path(picture)
         if is_georeferenced(path) and has_rasterio():
-            return GeoTiff(path)
-        picture = read_image(path, max_pixels)
+            return GeoTiff(path, bands)
+        picture = read_picture(path, max_pixels, bands)
     if isinstance(picture, Tensor):
         picture = _array(picture)
     if isinstance(picture, Image.Image):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from semiseg.data.bands import Bands
 from semiseg.data.palette import Palette
 from semiseg.data.predicted import MARK
 from semiseg.errors import DataError
@@ -57,8 +58,8 @@ class Georeference:
 class GeoTiff:
     """A georeferenced TIFF, indexed with two slices like the array (H, W, 3) of uint8 that it stands for.
 
-    One band is shown as grey or through its colour table, two are grey and alpha; of more the first three are taken as
-    red, green and blue. Each access opens the file by itself, so any thread may read.
+    Where nothing is said of the bands, one is shown as grey or through its colour table, two are grey and alpha; of
+    more the first three are taken as red, green and blue. Each access opens the file by itself, so any thread may read.
 
     Attributes:
         path: the file.
@@ -66,24 +67,27 @@ class GeoTiff:
         georeference: where it lies.
 
     Raises:
-        DataError: unreadable, deeper than 8 bits, or more than `MAX_PIXELS` pixels.
+        DataError: unreadable, deeper than 8 bits without levels, without a band that is shown, or more than
+            `MAX_PIXELS` pixels.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, bands: Bands | None = None) -> None:
+        self.path, self._bands = path, bands
         try:
             with _open(path) as source:
                 self.shape = (source.height, source.width, 3)
                 self.georeference = Georeference(source.crs, source.transform)
-                dtypes = set(source.dtypes)
+                dtypes, count = set(source.dtypes), source.count
         except OSError as error:
             raise self._damaged(error) from error
-        if dtypes != {"uint8"}:
+        if bands:
+            bands.refuse_unfit(count, dtypes, path)
+        elif dtypes != {"uint8"}:
             raise DataError(
                 f"image with {' and '.join(sorted(dtypes))} pixels",
                 where=path,
                 expected="8 bits a channel",
-                remedy="scale it to 8 bits yourself, so that the contrast is what you want",
+                remedy="train with `levels` in dataset.yaml (`semiseg data levels`), or scale it to 8 bits yourself",
             )
         if self.shape[0] * self.shape[1] > MAX_PIXELS:
             raise DataError(
@@ -98,6 +102,9 @@ class GeoTiff:
         rows, columns = (part.indices(side)[:2] for part, side in zip(window, self.shape, strict=False))
         try:
             with _open(self.path) as source:
+                if self._bands:
+                    values_CHW = source.read(list(self._bands.chosen) or None, window=(rows, columns))
+                    return self._bands.picture(values_CHW.transpose(1, 2, 0), self.path)
                 bands = [1, 2, 3] if source.count >= 3 else [1]
                 pixels_CHW: NDArray[np.uint8] = source.read(bands, window=(rows, columns))
                 table_V3 = _colour_table(source)

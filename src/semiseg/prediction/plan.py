@@ -81,7 +81,12 @@ def is_list(source: Path) -> bool:
 
 
 def plan(
-    frames: tuple[Path, ...], out: Path, *, overlays: bool = False, probabilities: bool = False
+    frames: tuple[Path, ...],
+    out: Path,
+    *,
+    overlays: bool = False,
+    probabilities: bool = False,
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
 ) -> tuple[list[Job], tuple[Path, ...]]:
     """List what to read and what to write, and refuse what would destroy something.
 
@@ -90,6 +95,7 @@ def plan(
         out: the folder for the masks.
         overlays: also plan the tinted images.
         probabilities: also plan the files of probabilities.
+        suffixes: those of images.
 
     Returns:
         The samples by name, and the images that have no partner of their name.
@@ -103,13 +109,15 @@ def plan(
         raise DataError(
             "images and masks would share a folder", where=out, remedy="choose another output folder, such as masks/"
         )
-    samples, alone = _samples(frames, out)
+    samples, alone = _samples(frames, out, suffixes)
     jobs = [_job(images, out / name, overlays, probabilities) for name, images in samples.items()]
     _refuse_collisions(jobs, alone)
     return jobs, alone
 
 
-def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path, ...]], tuple[Path, ...]]:
+def _samples(
+    frames: tuple[Path, ...], out: Path, suffixes: Sequence[str]
+) -> tuple[dict[Path, tuple[Path, ...]], tuple[Path, ...]]:
     """Return the images of each sample by their name below the folders, and the images without a partner."""
     if is_list(frames[0]):
         return _listed(frames[0], len(frames)), ()
@@ -122,7 +130,7 @@ def _samples(frames: tuple[Path, ...], out: Path) -> tuple[dict[Path, tuple[Path
             )
     if all(source.is_file() for source in frames):
         return {Path(frames[0].name): frames}, ()
-    found = [_images(source, out) for source in frames]
+    found = [_images(source, out, suffixes) for source in frames]
     names = [name for name in found[0] if all(name in images for images in found)]
     if not names:
         raise DataError(
@@ -160,20 +168,19 @@ def _listed(path: Path, frames: int) -> dict[Path, tuple[Path, ...]]:
     return samples
 
 
-def _images(folder: Path, out: Path) -> dict[Path, Path]:
+def _images(folder: Path, out: Path, suffixes: Sequence[str]) -> dict[Path, Path]:
     """Return all images below a folder by their path in it, as training finds them; those in `out` are left out."""
     if not folder.is_dir():
         kind = "folder, as the other frame is one" if folder.is_file() else "such image or folder"
         raise DataError(f"no {kind}", where=folder, remedy="correct the path")
-    names = [Path(name) for name in files_below(folder, IMAGE_SUFFIXES)]
+    names = [Path(name) for name in files_below(folder, suffixes)]
     masks = out.resolve()
     if not folder.resolve().is_relative_to(masks):
         real = real_paths(folder / name for name in names)
         names = [name for name, path in zip(names, real, strict=True) if masks not in Path(path).parents]
     if not names:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
         raise DataError(
-            "no image found", where=folder, expected=f"files ending in {suffixes}", remedy="correct the path"
+            "no image found", where=folder, expected=f"files ending in {', '.join(suffixes)}", remedy="correct the path"
         )
     return {name: folder / name for name in names}
 

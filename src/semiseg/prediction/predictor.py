@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from semiseg.data.bands import bands_of
+from semiseg.data.reading import MAX_PIXELS
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.inference import Block, Inference, inference_of
 from semiseg.engine.precision import Precision
@@ -100,10 +102,14 @@ class Predictor:
         predictions = [self.predict_one(*frames, probabilities=probabilities, **look) for frames in found]
         return predictions[0] if is_one else predictions
 
+    def open(self, pictures: Sequence[Picture], max_pixels: int = MAX_PIXELS) -> tuple[Raster, ...]:
+        """Read the pictures of one sample as the model sees them; see `open_frames`."""
+        return open_frames(pictures, self.card.frames, max_pixels, bands_of(self.card.bands, self.card.levels))
+
     @torch.inference_mode()
     def predict_one(self, *frames: Picture, probabilities: bool = False, **look: Unpack[Look]) -> Prediction:
         """Predict one sample; arguments and errors are those of `predict`."""
-        rasters, inference = open_frames(frames, self.card.frames), self.inference(**look)
+        rasters, inference = self.open(frames), self.inference(**look)
         size = rasters[0].shape[:2]
         mask_HW = np.empty(size, dtype=np.uint8)
         kept_KHW = np.empty((len(self.card.classes), *size), dtype=np.float32) if probabilities else None
@@ -125,7 +131,7 @@ class Predictor:
             DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
             ConfigError: a tile smaller than a patch, or a scale out of range.
         """
-        rasters, inference = open_frames(frames, self.card.frames), self.inference(**look)
+        rasters, inference = self.open(frames), self.inference(**look)
         scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
         for block in self._blocks(rasters, inference):
             scores_KHW[:, block.rows, block.columns] = block.scores_BKHW[0]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from semiseg.data import DataConfig, DatasetSpec, Sample, find_judges
+from semiseg.data.bands import read_picture
 from semiseg.data.fingerprints import take_fingerprint
 from semiseg.data.palette import IGNORED, Colour
-from semiseg.data.reading import read_image
 from semiseg.data.spec import read_class_ids
 from semiseg.engine.gallery import spread
 from semiseg.engine.pictures import FALSE_ALARM, MISSED, indexed_image
@@ -123,7 +123,8 @@ def _read_val(run: RunRecord) -> tuple[_Val, list[str]]:
     if not chosen:
         raise DataError("no val images", remedy="name a list with data.val")
     frames = tuple(
-        np.stack([np.asarray(read_image(path, config.max_pixels)) for path in sample.frames]) for sample in chosen
+        np.stack([np.asarray(read_picture(path, config.max_pixels, spec.shown)) for path in sample.frames])
+        for sample in chosen
     )
     masks = [sample.mask for sample in chosen if sample.mask]
     truths = tuple(read_class_ids(mask, spec, config.max_pixels) for mask in masks)
