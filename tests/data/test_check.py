@@ -124,8 +124,8 @@ def test_processes_share_the_work_and_all_know_what_each_found(
 ) -> None:
     alone = check_dataset(dataset, MAX_PIXELS, unlabeled=True)
     reads: list[Path] = []
-    read = looking.read_image
-    monkeypatch.setattr(looking, "read_image", lambda path, *rest: (reads.append(path), read(path, *rest))[1])
+    read = looking.read_picture
+    monkeypatch.setattr(looking, "read_picture", lambda path, *rest: (reads.append(path), read(path, *rest))[1])
     texts: list[str] = []
     found = [check_dataset(dataset, MAX_PIXELS, unlabeled=True, peers=Shares(rank, texts)) for rank in range(3)]
     assert found[2] == alone

@@ -235,12 +235,12 @@ def test_a_long_folder_is_streamed(predictor: Predictor, tmp_path: Path, monkeyp
     for index in range(40):
         Image.new("RGB", (14, 14)).save(tmp_path / "in" / f"{index:02}.png")
     open_now = most = 0
-    read = predict.__globals__["open_frames"]
+    read = Predictor.open
     save = predict.__globals__["save_picture"]
 
     def counted_read(*arguments: Any) -> tuple[Raster, ...]:
         nonlocal open_now, most
-        open_now += 1
+        open_now += isinstance(arguments[1][0], Path)  # what was read is opened again when it is predicted
         most = max(most, open_now)
         frames: tuple[Raster, ...] = read(*arguments)
         return frames
@@ -250,7 +250,7 @@ def test_a_long_folder_is_streamed(predictor: Predictor, tmp_path: Path, monkeyp
         save(*arguments, **options)
         open_now -= 1
 
-    monkeypatch.setitem(predict.__globals__, "open_frames", counted_read)
+    monkeypatch.setattr(Predictor, "open", counted_read)
     monkeypatch.setitem(predict.__globals__, "save_picture", counted_save)
     assert predict(predictor, tmp_path / "in", tmp_path / "out").images == 40
     assert most <= 10
