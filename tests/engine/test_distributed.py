@@ -177,6 +177,14 @@ def test_who_hangs_is_given_up() -> None:
         other.communicate()
 
 
+def test_who_is_left_behind_says_so() -> None:
+    main, other = run_two(HANGING.replace("SIGSTOP", "SIGKILL"))
+    said = main.communicate(timeout=60)[1]
+    other.communicate(timeout=60)
+    assert "RunError: another process of this training has ended" in said, said
+    assert "seen by process 0 of 2" in said
+
+
 @pytest.mark.parametrize("text", ["", "0", "-1", "ten", "1e3", "1.5"])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     for name, value in {"WORLD_SIZE": "2", "RANK": "0", "SEMISEG_TIMEOUT": text}.items():

@@ -24,6 +24,8 @@ TIMEOUT_VARIABLE, _TIMEOUT = "SEMISEG_TIMEOUT", 600
 """The environment's word for the seconds that a process waits for the others before it gives them up, and its default:
 longer than the main process takes to write the largest checkpoint to a slow disk."""
 
+_LOST = re.compile(r"gloo/transport.* by peer")  # a plain RuntimeError, which nothing but its words tells from others
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -146,6 +148,8 @@ def join_processes(device: str) -> Iterator[Processes]:
 
     Raises:
         ConfigError: no such device here, one GPU named for several processes, or a timeout that is no number.
+        RunError: another process ended amid something that all of them do together (of Gloo alone: what NCCL says then
+            may also be a fault of this process, so it is left as it is).
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if count > 1 and ":" in device:
@@ -161,9 +165,15 @@ def join_processes(device: str) -> Iterator[Processes]:
         dist.init_process_group(backend, timeout=_timeout(), **loopback.meeting_place(rank, count, _timeout()))
     try:
         yield Processes(rank, count, chosen, neighbours=int(os.environ.get("LOCAL_WORLD_SIZE", count)))
-    except BaseException:
+    except BaseException as error:
         if dist.group.WORLD is not None:  # an orderly farewell would wait for what the others may never join
             dist.group.WORLD.abort()
+        if _LOST.search(str(error)):
+            raise RunError(
+                "another process of this training has ended",
+                where=f"seen by process {rank} of {count}",
+                remedy="see its message; the run continues with --resume",
+            ) from error
         raise
     if count > 1:
         dist.destroy_process_group()
