@@ -1,7 +1,7 @@
 """R11: several processes learn what one process learns from the same global batch.
 
 In float64 (tests/support/float64.py says why). In float32, on an AMD EPYC, SemiVL's two processes had another class
-than one at one pixel of 3,789 in step 12, where two classes were 3e-7 apart; on an Intel Xeon they had the same.
+than one at one pixel of 3,789 in step 12, where two logits were 3e-7 apart; on an Intel Xeon the losses stayed equal.
 """
 
 from __future__ import annotations
