@@ -87,7 +87,7 @@ class Row:
 def recipe_of(method: str) -> str:
     """Return the small recipe of a method: its own, or that of the methods that learn with any network."""
     own = f"camvid-cpu-{method}"
-    return own if is_recipe(own) else "camvid-cpu"
+    return own if is_recipe(own) else "camvid-cpu-scratch"
 
 
 def train_here(recipe: str, words: list[str], resume: bool, log: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 
 
 def test_a_configuration_begins_as_a_recipe_a_file_or_a_folder(tmp_path: Path) -> None:
-    assert recipe_config("camvid-cpu").model.encoder == "vit_micro"
+    assert recipe_config("camvid-cpu").model.encoder == "efficientnet_lite0"
     (tmp_path / "own.yaml").write_text("seed: 3\n")
     assert (recipe_config(str(tmp_path / "own.yaml")).recipe, recipe_config(str(tmp_path / "own.yaml")).seed) == (
         "own",

@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from semiseg.errors import ConfigError
 from semiseg.models import Segmenter
+from semiseg.models.layers import FixedNorm
 
-_NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase)
+_NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase, FixedNorm)
 """`_NormBase`: all batch and instance norms."""
 
 

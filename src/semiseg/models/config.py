@@ -21,9 +21,9 @@ class ModelConfig:
     `mit_b5` and `resnet152` (UniMatch V2, table 9), also `mit_b0` to `mit_b4` (MiT needs `license` and the extra
     `mit`); `resnet50`, `resnet101`, `xception65` (UniMatch V1); `clip_base` (OpenAI's ViT-B/16),
     `clip_base_text` (the same with levels that can be compared with texts, for SemiVL) and `clip_base_text_resnet` (the
-    same with the first stage of a ResNet-101 for detail, SemiVL on Cityscapes); `vit_micro` (small, ours, for training
-    from scratch), `vit_nano` and `clip_nano` (for tests); or `timm/NAME` for any plain ViT of timm, or pyramid with
-    strides 4, 8, 16 and 32."""
+    same with the first stage of a ResNet-101 for detail, SemiVL on Cityscapes); `efficientnet_lite0` (3 M parameters,
+    for CPUs), `vit_micro` (small, ours, for training from scratch), `vit_nano` and `clip_nano` (for tests); or
+    `timm/NAME` for any plain ViT of timm, or pyramid with strides 4, 8, 16 and 32."""
     neck: str | None = None
     """What stands between encoder and decoder and has weights of its own: `allspark` (the attention of the method of
     that name). Default: nothing."""
@@ -32,8 +32,9 @@ class ModelConfig:
     (SemiVL; compares the features of `clip_base_text` with the classes' texts)."""
     weights: str = "hub"
     """Where the encoder's weights come from: `hub` (downloaded by timm), `meta` (DINOv2 from Meta's own server, checked
-    by its hash), `random`, or a file in Meta's, timm's or open_clip's layout (`.pth`, `.pt`, `.safetensors`). Our own
-    small encoders have no published weights: use `random`."""
+    by its hash), `package` (`efficientnet_lite0`: what the extra `starter` installs, checked by its hash), `random`, or
+    a file in Meta's, timm's or open_clip's layout (`.pth`, `.pt`, `.safetensors`). Our own small encoders have no
+    published weights: use `random`."""
     license: str | None = None
     """The licence you accept, for weights that are not free for every use: `dinov3` for DINOv3, `segformer` for MiT.
     Only `random` weights need none."""

@@ -92,7 +92,7 @@ def test_the_registry_is_the_documented_one() -> None:
         *("clip_base", "clip_base_text", "clip_base_text_resnet"),
         *(f"mit_b{size}" for size in range(6)),
         "resnet152",
-        *("resnet50", "resnet101", "xception65", "vit_nano", "vit_micro", "clip_nano"),
+        *("resnet50", "resnet101", "xception65", "efficientnet_lite0", "vit_nano", "vit_micro", "clip_nano"),
     ]
 
 

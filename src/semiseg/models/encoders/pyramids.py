@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
 from semiseg.models.encoders.base import Encoder, Four, NotPlainError, create_timm
 from semiseg.models.hub import asking_the_hub
+from semiseg.models.layers import FixedNorm
 
 
 class Convolutional(Encoder):
@@ -104,6 +106,49 @@ def no_pyramid(name: str) -> ModelError:
         expected="four levels of one stride, or of strides 4, 8, 16 and 32, for images of any size",
         remedy="choose a ViT, for example timm/vit_base_patch16_224.dino, or a timm/resnet18.a1_in1k",
     )
+
+
+class EfficientNetLite(Pyramid):
+    """EfficientNet-Lite through timm, its batch norms at the averages of its pre-training.
+
+    The few crops of a step would give averages of their own, and labeled crops other ones than strong views. Scale and
+    shift of the norms learn. No stochastic depth.
+
+    Args:
+        name: timm's name.
+        pretrained: load timm's weights from the hub.
+    """
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__(name, pretrained)
+        fix_norms(self.backbone)
+        # As it was trained: (value - 127) / 128. timm says 0.5 for both, half a grey value beside it.
+        self.mean, self.std = 3 * (127 / 255,), 3 * (128 / 255,)
+
+    def adapt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors as timm names them, without the classifier and what counts a norm's batches.
+
+        Files of EfficientNet-PyTorch's layout, where the blocks of all stages are numbered through, have the same
+        tensors in the same order.
+        """
+        tensors = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
+        if "_conv_stem.weight" not in tensors:
+            return {
+                key: value
+                for key, value in tensors.items()
+                if not key.startswith(("conv_head.", "bn2.", "classifier."))
+            }
+        kept = [value for key, value in tensors.items() if not key.startswith(("_conv_head.", "_bn1.", "_fc."))]
+        return dict(zip(self.core().state_dict(), kept, strict=False))
+
+
+def fix_norms(module: nn.Module) -> None:
+    """Replace the batch norms below a module of timm by ones whose averages stay as they are."""
+    for name, child in module.named_children():
+        if isinstance(child, BatchNormAct2d):
+            setattr(module, name, FixedNorm(child, child.act))
+        else:
+            fix_norms(child)
 
 
 class Xception(Convolutional):

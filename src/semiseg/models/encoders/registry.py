@@ -16,8 +16,9 @@ from semiseg.models.encoders.beit import BEiT
 from semiseg.models.encoders.clip import CLIP, DetailedCLIP
 from semiseg.models.encoders.licenses import LICENSES
 from semiseg.models.encoders.meta import meta_file
+from semiseg.models.encoders.package import EFFICIENTNET_LITE0, PackagedFile
 from semiseg.models.encoders.plain import SAM, DINOv2, SmallViT, TimmEncoder
-from semiseg.models.encoders.pyramids import MiT, Pyramid, Xception
+from semiseg.models.encoders.pyramids import EfficientNetLite, MiT, Pyramid, Xception
 from semiseg.models.weights import load_strictly, read_tensors
 
 
@@ -35,6 +36,8 @@ class EncoderSpec:
     """Whether there are weights on the hub."""
     meta: RemoteFile | None = None
     """Meta's own file of the weights."""
+    package: PackagedFile | None = None
+    """The weights that an extra installs."""
     license: str | None = None
     """The name in `LICENSES` of what the weights are under, if they are not free for every use."""
 
@@ -121,6 +124,13 @@ ENCODERS: dict[str, EncoderSpec] = {
     "resnet50": _sized("large", partial(Pyramid, "resnet50s.gluon_in1k", output_stride=16)),
     "resnet101": _sized("large", partial(Pyramid, "resnet101s.gluon_in1k", output_stride=16)),
     "xception65": _sized("large", partial(Xception, "xception65.tf_in1k")),
+    # A light decoder: from ImageNet's weights, on a CPU, the four levels of 24 to 320 channels need no more.
+    "efficientnet_lite0": EncoderSpec(
+        build=partial(EfficientNetLite, "tf_efficientnet_lite0.in1k"),
+        features=32,
+        level_widths=(24, 40, 80, 160),
+        package=EFFICIENTNET_LITE0,
+    ),
     "vit_nano": _small(width=32, depth=4, heads=2, features=16, level_widths=(16, 16, 32, 32)),
     "vit_micro": _small(width=48, depth=4, heads=2, features=24, level_widths=(24, 32, 48, 48)),
     "clip_nano": EncoderSpec(build=_clip_nano, features=16, level_widths=(16, 16, 32, 32), on_hub=False),
@@ -164,7 +174,8 @@ def build_encoder(name: str, weights: str, license: str | None = None) -> Encode
 
     Args:
         name: a name of `ENCODERS` or "timm/NAME".
-        weights: "hub", "meta" (Meta's own file), "random" (from torch's global generator) or the path of a file.
+        weights: "hub", "meta" (Meta's own file), "package" (of an extra), "random" (from torch's global generator) or
+            the path of a file.
         license: the name in `LICENSES` of the licence that the user accepts; needed for some weights.
 
     Raises:
@@ -215,6 +226,8 @@ def _file(name: str, spec: EncoderSpec | None, weights: str) -> Path | None:
     """Return the file that the weights are read from, fetched first if it is Meta's own."""
     if weights in ("hub", "random"):
         return None
+    if weights == "package":
+        return _packaged(name, spec)
     if weights != "meta":
         return Path(weights)
     if spec is None or spec.meta is None:
@@ -224,3 +237,14 @@ def _file(name: str, spec: EncoderSpec | None, weights: str) -> Path | None:
             remedy="set --model.weights hub, or a path",
         )
     return download(spec.meta, ModelError)
+
+
+def _packaged(name: str, spec: EncoderSpec | None) -> Path:
+    """Return the file of weights that an extra installs."""
+    if spec is None or spec.package is None:
+        raise ModelError(
+            f"no package carries weights of {name}",
+            expected=f"one of {', '.join(other for other, entry in ENCODERS.items() if entry.package)}",
+            remedy="set --model.weights hub, or a path",
+        )
+    return spec.package.find()
