@@ -33,7 +33,7 @@ def _no_gpu() -> Check:
             name="GPU",
             value="none: the CPU computes",
             verdict="note",
-            advice="small encoders train in minutes (recipes demo, camvid-cpu); dinov2_base wants a GPU",
+            advice="small encoders train in minutes (recipes demo, laptop); dinov2_base wants a GPU",
         )
     built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
     return Check(
