@@ -43,6 +43,8 @@ TREE = {
     "checkpoints/step_00000003/state.json",
     "checkpoints/step_00000003/manifest.json",
     "checkpoints/evaluations.json",
+    "checkpoints/quality.json",
+    "worst_and_best.png",
     "model/config.json",
     "model/model.safetensors",
     "model/README.md",
@@ -81,6 +83,8 @@ def test_a_run_leaves_exactly_its_directory(train_tiny: TrainTiny, numbers: Numb
     expected = {f"train/{name}" for name in LOSSES.get(method, LEARNS_WITHOUT_LABELS) | {"lr"}}
     for model in judged:
         expected |= {f"{model}/miou", *(f"{model}/iou/{name}" for name in CLASSES)}
+    expected |= {f"quality/{name}" for name in ("ece", "kept", "kept_right")}
+    expected |= {"quality/disagreement"} if len(judged) == 2 else set()
     found = numbers(run.path)
     assert {name for step, name in found if step == 3} == expected
     for model in judged:

@@ -53,11 +53,11 @@ def test_a_class_that_no_mask_shows_cannot_vanish() -> None:
 
 
 def test_a_pair_that_trades_places_is_named() -> None:
-    pairs = swaps(np.array([0.3, 0.2, 0.5]), np.array([0.1, 0.38, 0.52]))
+    pairs = swaps(np.array([0.3, 0.2, 0.5]), np.array([0.05, 0.43, 0.52]))
     assert [(loser, winner) for loser, winner, _ in pairs] == [(0, 1)]
-    (alarm,) = alarms(run(*[(0.6, 0.3, 0.1)] * 4), CLASSES, steps=40)
+    (alarm,) = alarms(run(*[(0.6, 0.35, 0.05)] * 4), CLASSES, steps=40)
     assert alarm.kind == "swapped"
-    assert "tree has lost 20 % of all pixels and car gained as much" in alarm.text
+    assert "tree has lost 25 % of all pixels and car gained as much" in alarm.text
 
 
 def test_a_teacher_that_is_never_sure_is_said_to_teach_nothing() -> None:

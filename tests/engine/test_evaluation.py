@@ -25,6 +25,7 @@ from semiseg.data.spec import Protocol
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, changed_scores, count_confusion
 from semiseg.engine.inference import Inference, inference_of
+from semiseg.engine.quality import Quality
 from semiseg.errors import ConfigError
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter
 
@@ -197,6 +198,32 @@ def test_models_are_judged_apart_on_the_same_images(evaluator: Evaluator, model:
         expected = evaluator.evaluate({name: alone}, ALONE)[name].confusion_KK
         assert np.array_equal(together[name].confusion_KK, expected)
     assert not np.array_equal(together["student"].confusion_KK, together["teacher"].confusion_KK)
+
+
+@pytest.mark.parametrize("tile", [4000, 42])
+def test_an_examination_is_an_evaluation_and_its_parts_add_up(
+    evaluator: Evaluator, model: Segmenter, tile: int
+) -> None:
+    models = {"student": random_model(seed=1), "teacher": model}
+    evaluator = replace(evaluator, inference=replace(INFERENCE, tile=tile), batch=1)
+
+    def examine(processes: Processes) -> tuple[dict[str, Evaluation], Quality]:
+        counts = evaluator.quality_counts(0.3333, processes.device)
+        return evaluator.evaluate(models, processes, quality=counts), counts.result(processes)
+
+    found, whole = examine(ALONE)
+    expected = evaluator.evaluate(models, ALONE)
+    assert all(np.array_equal(found[name].confusion_KK, expected[name].confusion_KK) for name in models)
+    assert whole.pixels_B.sum() == found["teacher"].confusion_KK.sum()
+    assert whole.right_B.sum() == np.diag(found["teacher"].confusion_KK).sum()
+    assert whole.disagreement
+    assert not np.isnan(whole.images_N3).any()
+
+    parts = [examine(Apart(rank, 3, torch.device("cpu")))[1] for rank in range(3)]
+    for name in ("pixels_B", "right_B", "confidence_B", "kept_K", "kept_right_K"):
+        assert np.array_equal(sum(getattr(part, name) for part in parts), getattr(whole, name)), name
+    images_N3 = np.nansum([part.images_N3 for part in parts], axis=0)
+    assert np.allclose(images_N3, whole.images_N3, rtol=1e-12, atol=0)
 
 
 def test_an_evaluation_leaves_no_gradient(evaluator: Evaluator, model: Segmenter) -> None:

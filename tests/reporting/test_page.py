@@ -48,7 +48,7 @@ def test_every_class_has_a_row_with_bars_as_long_as_its_iou(finished_run: Path) 
 def test_four_charts_tell_how_it_went(finished_run: Path) -> None:
     page = page_of(finished_run)
     charts = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
-    assert charts == ["mIoU", "Loss", "Confident pixels", "Learning rate"]
+    assert charts == ["mIoU", "Loss", "Learning rate", "Pixels of confidence 0.95 or more"]
     assert "best 70.0" in page.text
 
 
@@ -56,7 +56,7 @@ def test_the_newest_picture_is_open_and_earlier_ones_are_folded_away(finished_ru
     html = report(finished_run).read_text()
     captions = re.findall(r"<figcaption>(step \d+)</figcaption>", html)
     assert captions == ["step 20", "step 15", "step 10", "step 5"]
-    assert html.index("step 20") < html.index("Earlier pictures") < html.index("step 15")
+    assert html.index("step 20") < html.index("Earlier pictures") < html.index("samples, step 15")
 
 
 def test_a_long_run_shows_a_few_earlier_pictures_from_the_first_on(finished_run: Path) -> None:

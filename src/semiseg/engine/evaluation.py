@@ -16,6 +16,7 @@ from semiseg.data.prefetch import prefetch
 from semiseg.data.spec import Protocol, Score, read_class_ids
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import Block, Inference
+from semiseg.engine.quality import QualityCounts
 from semiseg.engine.schedule import require_positive
 from semiseg.engine.tiles import ON_DEVICE
 from semiseg.errors import ConfigError
@@ -151,7 +152,11 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(
-        self, models: Mapping[str, Segmenter], processes: Processes, tick: Callable[[int], None] = lambda done: None
+        self,
+        models: Mapping[str, Segmenter],
+        processes: Processes,
+        tick: Callable[[int], None] = lambda done: None,
+        quality: QualityCounts | None = None,
     ) -> dict[str, Evaluation]:
         """Evaluate models on the same images, each image read once; the processes share the images.
 
@@ -159,30 +164,57 @@ class Evaluator:
             models: models in eval mode on the process's device, by name.
             processes: who takes part; no image is counted twice.
             tick: called with the number of images done.
+            quality: counts more of the last model, in the same pass, and where it disagrees with the one before.
         """
         # What goes wrong in one process ends the evaluation in all: the others would wait for its part.
-        counts = processes.agreed(lambda: self._count(models, processes, tick))
+        counts = processes.agreed(lambda: self._count(models, processes, tick, quality))
         return {
             name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy(), self.spec.score)
             for name, count in counts.items()
         }
 
+    def quality_counts(self, threshold: float, device: torch.device) -> QualityCounts:
+        """Return what counts the quality of a model in `evaluate`, with pixels kept from a confidence on."""
+        spec = self.spec
+        return QualityCounts(
+            len(self.samples), spec.num_classes, threshold=threshold, ignore_value=spec.ignore_value, device=device
+        )
+
     def _count(
-        self, models: Mapping[str, Segmenter], processes: Processes, tick: Callable[[int], None]
+        self,
+        models: Mapping[str, Segmenter],
+        processes: Processes,
+        tick: Callable[[int], None],
+        quality: QualityCounts | None,
     ) -> dict[str, Tensor]:
         """Return this process's part of each model's confusion matrix."""
         classes, device = self.spec.num_classes, processes.device
         counts = {name: torch.zeros(classes, classes, dtype=torch.int64, device=device) for name in models}
-        done = 0
+        places, done, last = range(len(self.samples))[processes.rank :: processes.count], 0, list(models)[-1]
         for images_BTCHW, masks_BHW in self._batches(self.samples[processes.rank :: processes.count]):
+            if quality:
+                quality.begin(places[done : done + len(images_BTCHW)])
             for name, model in models.items():
-                for block in self.blocks(model, images_BTCHW, device):
-                    truth = masks_BHW[:, block.rows, block.columns].to(block.scores_BKHW.device)
-                    found = count_confusion(truth, block.scores_BKHW.argmax(dim=1), classes, self.spec.ignore_value)
-                    counts[name] += found.to(device)
+                for number, block in enumerate(self.blocks(model, images_BTCHW, device)):
+                    truth_BHW = masks_BHW[:, block.rows, block.columns].to(block.scores_BKHW.device)
+                    said_BHW = block.scores_BKHW.argmax(dim=1)
+                    confusion_BKK = self._confusion(truth_BHW, said_BHW)
+                    counts[name] += confusion_BKK.sum(dim=0).to(device)
+                    if quality:
+                        quality.compare(number, said_BHW, truth_BHW)
+                        if name == last:
+                            quality.see(block, said_BHW, truth_BHW, confusion_BKK)
+            if quality:
+                quality.end()
             done += len(images_BTCHW)
             tick(done)
         return counts
+
+    def _confusion(self, truth_BHW: Tensor, said_BHW: Tensor) -> Tensor:
+        """Count the pixels of each image by (truth, prediction): int64 (B, K, K)."""
+        pairs = zip(truth_BHW, said_BHW, strict=True)
+        spec = self.spec
+        return torch.stack([count_confusion(truth, said, spec.num_classes, spec.ignore_value) for truth, said in pairs])
 
     def blocks(self, model: Segmenter, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
         """Score uint8 images of one size, piece by piece, on the model's device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -35,6 +36,24 @@ def draw_samples(
     spec = evaluator.spec
     samples = (*spread(evaluator.samples, each), *spread(unlabeled, each))
     rows = [_row(model, evaluator, sample, threshold) for sample in samples]
+    mistakes = spec.score == "changed_iou"
+    return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value, mistakes=mistakes)
+
+
+@torch.no_grad()
+def draw_chosen(model: Segmenter, evaluator: Evaluator, chosen: Sequence[tuple[Sample, str]]) -> Image.Image:
+    """Draw val samples, each under words of its own: image (or before and after), truth, prediction.
+
+    Args:
+        model: the labeling model, in eval mode.
+        evaluator: how to run the model.
+        chosen: the samples, and what to say of each beside its id.
+    """
+    spec = evaluator.spec
+    rows = [
+        replace(_row(model, evaluator, sample, 0.0), title=f"{words}  ({sample.id})", confidence_HW=None)
+        for sample, words in chosen
+    ]
     mistakes = spec.score == "changed_iou"
     return sample_sheet(rows, spec.classes, spec.palette, ignore_value=spec.ignore_value, mistakes=mistakes)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from semiseg.engine.evaluation import Evaluation
-from semiseg.engine.gallery import draw_samples
+from semiseg.engine.gallery import draw_chosen, draw_samples
 from semiseg.engine.pictures import save_picture
-from semiseg.engine.progress import Progress, against_published
+from semiseg.engine.progress import Progress, against_published, decline, trust
+from semiseg.engine.quality import Quality
 from semiseg.engine.runlog import RunLog
 from semiseg.engine.state import RunState
 from semiseg.engine.stopping import StopRequest
 from semiseg.engine.task import Task
+from semiseg.files import write_text
 from semiseg.models import Segmenter, save_model
+
+_WORSE = 0.01
+"""A last model that is so much worse than the best one is worth a word."""
+_EXTREMES = 3
+"""How many of the worst and of the best val images are drawn."""
 
 
 def evaluate_run(task: Task, state: RunState, log: RunLog, progress: Progress, stop: StopRequest) -> None:
@@ -42,8 +51,9 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
     state.verdicts.begin(state.step, write=main)
     state.student.eval()
     try:
-        found = task.evaluator.evaluate(models, task.processes, tick=lambda _: stop.refuse_more())
-        _keep_verdict(task, state, log, progress, found)
+        counts = task.evaluator.quality_counts(task.method.shared.consistency.threshold, task.processes.device)
+        found = task.evaluator.evaluate(models, task.processes, lambda _: stop.refuse_more(), counts)
+        _keep_verdict(task, state, log, progress, found, counts.result(task.processes))
     except Exception as error:
         if task.processes.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -53,20 +63,26 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
         state.student.train()
 
 
-def _keep_verdict(task: Task, state: RunState, log: RunLog, progress: Progress, found: dict[str, Evaluation]) -> None:
+def _keep_verdict(
+    task: Task, state: RunState, log: RunLog, progress: Progress, found: dict[str, Evaluation], quality: Quality
+) -> None:
     """Write down what was found, last of all that it was: who dies before evaluates again."""
     name = "teacher" if "teacher" in found else "student"
     judged, best = found[name], state.verdicts.best
-    log.numbers(state.step, progress.epoch(state.step), _numbers(found))
+    log.numbers(state.step, progress.epoch(state.step), _numbers(found) | quality.numbers())
     if best is None and judged.absence:
         log.say(judged.absence)
     if best is None or judged.judged_by >= best:
         best = judged.judged_by
         _keep_model(task, state, judged.scores)
     _attempt(task, log, "pictures", lambda: _draw(task, state, state.teacher))
+    _attempt(task, log, "quality of the images", lambda: _keep_quality(task, state, judged, quality))
     state.verdicts.end(state.step, judged.judged_by, write=task.processes.is_main)
     figures = {name: result.judged_by for name, result in found.items()}
     log.say(progress.verdict(state.step, figures, best))
+    log.say(trust(name, quality))
+    if state.step == task.stream.steps and best - judged.judged_by > _WORSE:
+        log.say(decline(name, best - judged.judged_by, state.verdicts.best_step, progress.score))
     if task.published:
         log.say(against_published(task.published, progress.epoch(state.step), figures))
 
@@ -89,6 +105,30 @@ def _draw(task: Task, state: RunState, model: Segmenter) -> None:
     unlabeled = task.stream.dataset.unlabeled if task.method.learns_unlabeled else ()
     sheet = draw_samples(model, task.evaluator, unlabeled, task.method.shared.consistency.threshold)
     save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
+
+
+def _keep_quality(task: Task, state: RunState, judged: Evaluation, quality: Quality) -> None:
+    """Write down what the evaluation told beside its score, and draw the worst and the best images."""
+    samples = task.evaluator.samples
+    content = {
+        "step": state.step,
+        **quality.as_json(judged.classes, [sample.id for sample in samples]),
+        "confusion": judged.confusion_KK.tolist(),
+    }
+    write_text(task.directory.quality, json.dumps(content) + "\n")
+    iou_N = quality.images_N3[:, 1]
+    known = [int(place) for place in np.argsort(iou_N, kind="stable") if not np.isnan(iou_N[place])]
+    each = min(_EXTREMES, len(known) // 2)
+    if each:
+        chosen = [
+            (
+                samples[place],
+                f"{word}: mean IoU {iou_N[place]:.1%}, predicted quality {quality.images_N3[place, 0]:.1%}",
+            )
+            for word, places in (("worst", known[:each]), ("best", known[: -each - 1 : -1]))
+            for place in places
+        ]
+        save_picture(draw_chosen(state.teacher, task.evaluator, chosen), task.directory.extremes)
 
 
 def keep_any_model(task: Task, state: RunState) -> None:

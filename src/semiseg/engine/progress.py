@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from semiseg.engine.quality import Quality
 from semiseg.published import PublishedCurve
 
 
@@ -96,6 +97,34 @@ def against_published(curve: PublishedCurve, epoch: float, figures: Mapping[str,
     return (
         f"published {curve.run} at epoch {epoch:.4g}: {curve.judged} {theirs:.2%}, ours {ours:.2%} "
         f"({100 * (ours - theirs):+.2f} points)"
+    )
+
+
+def trust(model: str, quality: Quality) -> str:
+    """Return the line that says how far the confidence of the labeling model can be trusted on val images."""
+    words = [
+        f"{quality.kept:.0%} of val pixels at {quality.threshold:g} or more",
+        f"{quality.kept_right:.1%} of those right",
+        f"calibration error {quality.ece:.1%}",
+    ]
+    if quality.disagreement is not None:
+        words.append(f"student says otherwise in {quality.disagreement:.1%}")
+    return f"{model}: " + ", ".join(words)
+
+
+def decline(model: str, loss: float, best_step: int, score: str) -> str:
+    """Return the line that says that the last model is worse than the best one, and what to try.
+
+    Args:
+        model: which one.
+        loss: by how much, as a fraction.
+        best_step: when it was best.
+        score: what it is judged by.
+    """
+    return (
+        f"WARNING: the last {model} is {100 * loss:.1f} points of {score} below the best one, of step {best_step}, "
+        f"which was kept: training went on for too long; try --schedule.steps {best_step}, a lower --optimizer.lr, or "
+        "a lower --consistency.weight"
     )
 
 

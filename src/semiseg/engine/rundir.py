@@ -82,6 +82,16 @@ class RunDirectory:
         return self.checkpoints / "evaluations.json"
 
     @property
+    def quality(self) -> Path:
+        """What the newest evaluation told beside its score, for the report."""
+        return self.checkpoints / "quality.json"
+
+    @property
+    def extremes(self) -> Path:
+        """The val images that the newest evaluation found worst and best."""
+        return self.path / "worst_and_best.png"
+
+    @property
     def model(self) -> Path:
         """The best teacher, ready to use."""
         return self.path / "model"

@@ -37,6 +37,16 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Area:
+    """A band that curves are held against."""
+
+    name: str
+    """As the legend calls it."""
+    points: Sequence[tuple[float, float, float]]
+    """(x, lowest y, highest y), ascending in x."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tick:
     """A round number on an axis: where it stands along it, and as it is written."""
 
@@ -128,6 +138,7 @@ def line_chart(
     show: Callable[[float], str],
     y_range: tuple[float, float] | None = None,
     mark: tuple[float, float, str] | None = None,
+    area: Area | None = None,
 ) -> Chart | None:
     """Work out a chart.
 
@@ -138,16 +149,18 @@ def line_chart(
         show: how a value of y is written.
         y_range: the y axis; by default it holds 0 and every value and ends on round numbers.
         mark: x, y and the words of one point to single out.
+        area: a band behind the curves; the x axis holds it too.
     """
     lines = [line for line in lines if line.points]
     if not lines:
         return None
-    frame = _frame(lines, y_range)
+    frame = _frame(lines, y_range, [x for x, _, _ in area.points] if area else [])
     return Chart(
         title=title,
         x_name=x_name,
-        curves=tuple(
-            _curve(line, colour(line.series or place), frame, show) for place, line in enumerate(lines, start=1)
+        curves=(
+            *([_band(area, frame)] if area else []),
+            *(_curve(line, colour(line.series or place), frame, show) for place, line in enumerate(lines, start=1)),
         ),
         x_ticks=tuple(Tick(place=frame.across(x), text=f"{x:,.0f}") for x in ticks(*frame.x, about=6) if x == round(x)),
         y_ticks=tuple(Tick(place=frame.up(y), text=show(y)) for y in ticks(*frame.y)),
@@ -175,8 +188,8 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [count * step for count in range(first, last + 1)]
 
 
-def _frame(lines: Sequence[Line], y_range: tuple[float, float] | None) -> _Frame:
-    x_range = _range(x for line in lines for x, _ in line.points)
+def _frame(lines: Sequence[Line], y_range: tuple[float, float] | None, further: Sequence[float]) -> _Frame:
+    x_range = _range((*further, *(x for line in lines for x, _ in line.points)))
     if y_range is None:
         low, high = _range(y for line in lines for _, y in line.points)
         step = tick_step(low, high)
@@ -204,6 +217,11 @@ def _curve(line: Line, style: str, frame: _Frame, show: Callable[[float], str]) 
     value = show(line.points[-1][1]) if line.value is None else line.value
     path = frame.path(points)
     return Curve(name=line.name, value=value, keyed=line.keyed, style=style, path=path, band=band, dots=dots)
+
+
+def _band(area: Area, frame: _Frame) -> Curve:
+    outline = [*((x, high) for x, _, high in area.points), *((x, low) for x, low, _ in reversed(area.points))]
+    return Curve(name=area.name, value="", keyed=True, style="reference", path="", band=frame.path(outline))
 
 
 def _grouped(points: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:

@@ -8,7 +8,8 @@ from semiseg.files import write_text
 from semiseg.reporting import templating
 from semiseg.reporting.record import RunRecord, read_run
 from semiseg.reporting.sections import charts, facts, scores, subtitle, tiles
-from semiseg.reporting.sheets import sheets
+from semiseg.reporting.sheets import sheet, sheets
+from semiseg.reporting.trust import trust
 
 
 def report(run: Path | str) -> Path:
@@ -45,6 +46,8 @@ def render(record: RunRecord) -> str:
         command=str(record.environment.get("command") or ""),
         scores=scores(record),
         charts=charts(record),
+        trust=trust(record),
+        extremes=sheet(record.extremes) if record.extremes else None,
         sheets=sheets(record.samples),
         sample_count=len(record.samples),
         environment=record.environment,

@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 
 from semiseg.data.spec import Score as ScoreName
 from semiseg.data.yaml_file import read_yaml
+from semiseg.engine.class_windows import ClassWindow, read_windows
+from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import RunError
 from semiseg.models import ModelCard, read_card
+from semiseg.reporting.quality_record import QualityRecord, read_quality
 
 _LARGEST_FIGURE = 1e100
 """What is not below it, or no number at all, is no figure of a run, and none that means and axes could be made of."""
@@ -63,6 +66,14 @@ class RunRecord:
     """The pictures, oldest first."""
     damaged: tuple[str, ...] = ()
     """Unlabeled images that could not be read and were passed over."""
+    window_classes: tuple[str, ...] = ()
+    """The classes of the windows, by id."""
+    windows: tuple[ClassWindow, ...] = ()
+    """`pseudo_labels.csv`, ascending in step."""
+    quality: QualityRecord | None = None
+    """What the newest evaluation told beside its score."""
+    extremes: Path | None = None
+    """The picture of the val images that are worst and best."""
 
     def setting(self, key: str) -> str | None:
         """Return the plain value of a dotted config key as text; None if there is none."""
@@ -75,6 +86,18 @@ class RunRecord:
         """Return the latest figure of one name."""
         points = self.metrics.get(name, ())
         return points[-1] if points else None
+
+    @property
+    def length(self) -> int:
+        """The steps of the whole run, or where its config does not say it, those that were logged."""
+        asked = self.setting("schedule.steps")
+        last = self.last("train/loss")
+        if asked is not None and asked.isdecimal():
+            return int(asked[:18])
+        epochs = self.setting("schedule.epochs")
+        if last is None or not last.epoch > 0 or epochs is None or not epochs.isdecimal():
+            return self.steps
+        return round(int(epochs[:9]) * last.step / last.epoch)
 
     @property
     def steps(self) -> int:
@@ -152,6 +175,7 @@ def read_run(run: Path) -> RunRecord:
             expected="a directory with config.yaml, as training makes it",
             remedy="name a directory below runs/",
         )
+    window_classes, windows = read_windows(run / "pseudo_labels.csv")
     return RunRecord(
         path=run,
         name=run.resolve().name,
@@ -162,6 +186,10 @@ def read_run(run: Path) -> RunRecord:
         card=read_card(run / "model") if (run / "model" / "config.json").is_file() else None,
         samples=tuple(sorted((run / "samples").glob("*.png"))),
         damaged=tuple(map(str, _json(run / "data" / "quarantine.json"))),
+        window_classes=tuple(window_classes),
+        windows=tuple(windows),
+        quality=read_quality(RunDirectory(run).quality),
+        extremes=RunDirectory(run).extremes if RunDirectory(run).extremes.is_file() else None,
     )
 
 

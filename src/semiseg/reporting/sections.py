@@ -152,7 +152,7 @@ def _class_colours(record: RunRecord) -> Mapping[str, Colour]:
 
 
 def charts(record: RunRecord) -> list[Chart]:
-    """Draw the scores, the losses, the share of confident pixels and the learning rate."""
+    """Draw the scores, the losses and the learning rate."""
     best = record.best()
     mark = None
     if best:
@@ -178,13 +178,6 @@ def charts(record: RunRecord) -> list[Chart]:
             ],
             x_name="step",
             show=plain,
-        ),
-        line_chart(
-            "Confident pixels",
-            [_line(record, "share", "train/confident")],
-            x_name="step",
-            show=percent,
-            y_range=(0.0, 1.0),
         ),
         line_chart("Learning rate", [_line(record, "rate", "train/lr")], x_name="step", show=plain),
     )

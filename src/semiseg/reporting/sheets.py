@@ -25,7 +25,7 @@ class Sheet:
 
 def sheets(samples: Sequence[Path]) -> list[Sheet]:
     """Pack the newest sheet of samples, last, and before it a few earlier ones, evenly spread."""
-    return [sheet for sheet in map(_sheet, _spread(samples)) if sheet]
+    return [found for found in map(sheet, _spread(samples)) if found]
 
 
 def packed(image: Image.Image, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
@@ -45,7 +45,7 @@ def _spread(samples: Sequence[Path]) -> list[Path]:
     return [earlier[index * len(earlier) // count] for index in range(count)] + list(samples[-1:])
 
 
-def _sheet(path: Path) -> Sheet | None:
+def sheet(path: Path) -> Sheet | None:
     """Return one sheet; None if the file is no picture (a run may be writing it)."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
