@@ -65,6 +65,14 @@ def test_numbers_of_a_shipped_recipe_are_numbers() -> None:
     assert [type(scale) for scale in config.data.scale] == [float, float]
 
 
+@pytest.mark.parametrize("method", ["supervised", "unimatch_v2"])
+@pytest.mark.parametrize("steps_per_epoch", [1, 6, 62_500])  # 24 labels, 100 and a million unlabeled images
+def test_the_default_length_and_its_evaluations_do_not_hang_on_the_folder(method: str, steps_per_epoch: int) -> None:
+    config = make_config(load_recipe("default"), ["--method", method])
+    assert config.schedule.steps == 6000
+    assert config.evaluation.steps_between(steps_per_epoch, config.schedule.steps) == 300
+
+
 def test_an_override_beats_the_recipe_and_the_recipe_the_default(tmp_path: Path) -> None:
     text = "seed: 1\nschedule: {batch: 2, epochs: 3}\n"
     config = made(tmp_path, text, "--schedule.batch", "8", "--data.crop=28")
