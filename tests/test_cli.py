@@ -96,6 +96,7 @@ def test_every_verb_refuses_an_unknown_option_and_a_folder_for_its_result(
     needed = {
         "predict": ["x", "x", "--out", "x"],
         "convert": ["x", "x"],
+        "export": ["x", "--out", "x"],
         "data": ["split", "x", "--labeled", "1"],
     }
     words = [verb, *needed.get(verb, [])]
@@ -471,3 +472,13 @@ def test_predict_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: C
     options |= {"overlays": True, "probabilities": True, "overwrite": True, "device": "cpu", "precision": "bf16"}
     assert f"['m', 'a', 'o'] {options}" in refused(capsys, "predict", *words)
     assert "'second': None, 'tile': None" in refused(capsys, "predict", "m", "a", "--out", "o")
+
+
+def test_export_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    def export(*places: Path, progress: object, data: Any, **options: Any) -> None:
+        raise DataError(f"{[str(place) for place in places]} {data.root} {options}", remedy="none")
+
+    monkeypatch.setattr("semiseg.exporting.export", export)
+    words = ["m", "--out", "o.onnx", "--precision", "int8", "--size", "8", "16", "--check", "c", "--images", "9"]
+    options = {"precision": "int8", "size": (8, 16), "check": Path("c"), "images": 9}
+    assert f"['m', 'o.onnx'] r {options}" in refused(capsys, "export", *words, "--data.root", "r")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from semiseg.api import TrainedRun, evaluate, recipe_config, train
     from semiseg.config import Config
     from semiseg.errors import SemisegError
+    from semiseg.exporting import export
     from semiseg.machine import doctor
     from semiseg.methods import Method, register_method
     from semiseg.models import ModelConfig, Segmenter, build_segmenter
@@ -39,6 +40,7 @@ _HOMES = {
     "demo": "semiseg.quickstart",
     "doctor": "semiseg.machine",
     "evaluate": "semiseg.api",
+    "export": "semiseg.exporting",
     "load": "semiseg.prediction.predictor",
     "predict": "semiseg.prediction",
     "recipe_config": "semiseg.api",
@@ -60,6 +62,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "export",
     "load",
     "predict",
     "recipe_config",

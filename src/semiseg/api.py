@@ -12,6 +12,7 @@ from semiseg.assembly import build_method, check_crop, divide, make_task, run_na
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
 from semiseg.data import (
     DataConfig,
+    Judges,
     RunData,
     check_labeled,
     find_judges,
@@ -22,13 +23,13 @@ from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.determinism import deterministic_sums
 from semiseg.engine.distributed import Processes, choose_device, join_processes, share_batch_norm
 from semiseg.engine.evaluation import Evaluation, Evaluator
-from semiseg.engine.inference import inference_of
+from semiseg.engine.inference import Inference, inference_of
 from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
 from semiseg.engine.training import TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
-from semiseg.models import build_segmenter, describe_classes, find_model, load_model
+from semiseg.models import ModelCard, build_segmenter, describe_classes, find_model, load_model
 from semiseg.published import published_curve
 from semiseg.recipes import is_recipe, load_recipe
 from semiseg.reporting import report
@@ -170,9 +171,40 @@ def evaluate(
         scales=scales,
         flip=flip,
     )
+    judges, evaluator = open_judges(directory, card, data, inference)
+    samples = evaluator.samples
+    found = check_labeled(samples, judges.spec, evaluator.max_pixels)
+    report_progress = progress or (lambda done, count: None)
+    report_progress(0, len(samples))
+    result = evaluator.evaluate(
+        {"model": segmenter}, Processes(0, 1, chosen), lambda done: report_progress(done, len(samples))
+    )["model"]
+    return ModelEvaluation(
+        **vars(result),
+        images=len(samples),
+        origin=judges.val.origin,
+        trained_on=tuple(judges.trained_on(found.files)),
+        notes=(*judges.notes, *judges.changed(found.files)),
+    )
+
+
+def open_judges(
+    directory: Path, card: ModelCard, data: DataConfig | None, inference: Inference
+) -> tuple[Judges, Evaluator]:
+    """Find the val images that a saved model is evaluated on.
+
+    Args:
+        directory: of the model.
+        card: of the model.
+        data: where the val images are; default: those of the model's run.
+        inference: how images are shown to models.
+
+    Raises:
+        DataError: no val images, or they have other classes than the model.
+    """
     trained = _config_of_run(directory)
     judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
-    spec, samples, config = judges.spec, judges.val.samples, data or cast(Config, trained).data
+    spec, config = judges.spec, data or cast(Config, trained).data
     if spec.classes != card.classes:
         raise DataError(
             f"the data set {spec.name} has other classes than the model: {', '.join(spec.classes)}",
@@ -187,29 +219,17 @@ def evaluate(
             expected=f"bands: {list(card.bands)}, levels: {[list(pair) for pair in card.levels]}",
             remedy="write these into its dataset.yaml",
         )
-    if not samples:
+    if not judges.val.samples:
         raise DataError("no val images", where=config.root, remedy="name a list with --data.val LIST")
-    found = check_labeled(samples, spec, config.max_pixels)
     evaluator = Evaluator(
-        samples=samples,
+        samples=judges.val.samples,
         spec=spec,
         inference=inference,
         # The batch of the run, so that not even rounding differs from what training logged.
         batch=trained.evaluation.batch if trained else 1,
         max_pixels=config.max_pixels,
     )
-    report_progress = progress or (lambda done, count: None)
-    report_progress(0, len(samples))
-    result = evaluator.evaluate(
-        {"model": segmenter}, Processes(0, 1, chosen), lambda done: report_progress(done, len(samples))
-    )["model"]
-    return ModelEvaluation(
-        **vars(result),
-        images=len(samples),
-        origin=judges.val.origin,
-        trained_on=tuple(judges.trained_on(found.files)),
-        notes=(*judges.notes, *judges.changed(found.files)),
-    )
+    return judges, evaluator
 
 
 def _config_of_run(directory: Path) -> Config | None:

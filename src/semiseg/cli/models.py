@@ -1,7 +1,8 @@
-"""The verbs of a finished run and its model: evaluate, predict, report, convert."""
+"""The verbs of a finished run and its model: evaluate, predict, export, report, compare, convert."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,37 @@ def predict_verb(words: list[str]) -> None:
             where="\n            ".join(f"{path}: {reason}" for path, reason in left_out.items()),
             remedy="replace or add these files and run the same command again",
         )
+
+
+def export_verb(words: list[str]) -> None:
+    """Write a model as one file."""
+    from semiseg.cli.progress import shown_progress
+    from semiseg.exporting import export
+
+    parser = Parser("export", "Write a model as ONNX (or torch.export), and hold it against the model.")
+    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.onnx, or FILE.pt2 of torch.export")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of an ONNX file")
+    help_ = "height and width of all pictures it will see; default: any"
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help=help_)
+    parser.add_argument("--check", type=Path, help=f"pictures to check it on: {_IMAGES}; default: the run's val images")
+    parser.add_argument("--images", type=int, default=100, help="val images to judge it by, at most; default 100")
+    _add_data(parser)
+    options = parser.parse_args(words)
+    with shown_progress("images") as progress:
+        found = export(
+            options.model,
+            options.out,
+            precision=options.precision,
+            size=tuple(options.size) if options.size else None,
+            check=options.check,
+            data=_data(vars(options)),
+            images=options.images,
+            progress=progress,
+        )
+    for line in found.lines():
+        print(line)
+    write_json(options.json, asdict(found) | {"path": str(found.path)})
 
 
 def report_verb(words: list[str]) -> None:

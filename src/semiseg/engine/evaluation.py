@@ -15,12 +15,11 @@ from semiseg.data.bands import read_picture
 from semiseg.data.prefetch import prefetch
 from semiseg.data.spec import Protocol, Score, read_class_ids
 from semiseg.engine.distributed import Processes
-from semiseg.engine.inference import Block, Inference
+from semiseg.engine.inference import Block, Inference, Scorer
 from semiseg.engine.quality import QualityCounts
 from semiseg.engine.schedule import require_positive
 from semiseg.engine.tiles import ON_DEVICE
 from semiseg.errors import ConfigError
-from semiseg.models import Segmenter
 
 _AHEAD = 4
 """How many samples are read ahead of the models."""
@@ -153,7 +152,7 @@ class Evaluator:
     @torch.no_grad()
     def evaluate(
         self,
-        models: Mapping[str, Segmenter],
+        models: Mapping[str, Scorer],
         processes: Processes,
         tick: Callable[[int], None] = lambda done: None,
         quality: QualityCounts | None = None,
@@ -182,7 +181,7 @@ class Evaluator:
 
     def _count(
         self,
-        models: Mapping[str, Segmenter],
+        models: Mapping[str, Scorer],
         processes: Processes,
         tick: Callable[[int], None],
         quality: QualityCounts | None,
@@ -216,7 +215,7 @@ class Evaluator:
         spec = self.spec
         return torch.stack([count_confusion(truth, said, spec.num_classes, spec.ignore_value) for truth, said in pairs])
 
-    def blocks(self, model: Segmenter, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
+    def blocks(self, model: Scorer, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
         """Score uint8 images of one size, piece by piece, on the model's device."""
         height, width = images_BTCHW.shape[-2:]
         return self.inference.blocks(model, lambda y, x: images_BTCHW[..., y, x].to(device), height, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from semiseg.data.bands import read_picture
 from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.pictures import PictureRow, sample_sheet
 from semiseg.models import Segmenter
+
+Item = TypeVar("Item")
 
 _LONGEST = 1024
 """Pixels of the longer side of a sample that are kept, up to twice as many, for cells of a few hundred pixels."""
@@ -75,7 +78,7 @@ def _row(model: Segmenter, evaluator: Evaluator, sample: Sample, threshold: floa
     )
 
 
-def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+def spread(samples: Sequence[Item], count: int) -> list[Item]:
     """Take samples evenly over the list: neighbours in a list are often neighbours in a video."""
     count = min(count, len(samples))
     return [samples[index * len(samples) // count] for index in range(count)]

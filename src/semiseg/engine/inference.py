@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from typing import Protocol as Interface
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
 from semiseg.engine.tiles import ON_DEVICE, blend, spans
 from semiseg.errors import ConfigError
-from semiseg.models import ModelCard, Segmenter
+from semiseg.models import ModelCard
 from semiseg.models.layers import resize_bilinear
 
 Protocol = Literal["original", "sliding"]
@@ -28,6 +29,19 @@ SCALES = (0.25, 4.0)
 """The smallest and the largest scale at which a picture may be seen."""
 
 _WINDOWS_AT_ONCE = 8
+
+
+class Scorer(Interface):
+    """What is asked of a model: a segmenter has it, and what stands in its place."""
+
+    patch: int
+    num_classes: int
+
+    def normalize(self, images_BTCHW: Tensor) -> Tensor:
+        """Bring uint8 images to the scale of the model."""
+
+    def __call__(self, images_BTCHW: Tensor, /) -> Any:
+        """Return the logits (B, K, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +98,7 @@ class Inference:
         """Whether a picture of this size is seen in tiles."""
         return max(height, width) > self.tile
 
-    def blocks(
-        self, model: Segmenter, read: Callable[[slice, slice], Tensor], height: int, width: int
-    ) -> Iterator[Block]:
+    def blocks(self, model: Scorer, read: Callable[[slice, slice], Tensor], height: int, width: int) -> Iterator[Block]:
         """Score pictures of one size, piece by piece; the blocks cover every pixel once.
 
         Args:
@@ -110,7 +122,7 @@ class Inference:
             yield Block(rows, columns, scores_BKhw, are_logits=False)
 
     @full_fp32()
-    def _block(self, model: Segmenter, read: Callable[[slice, slice], Tensor], rows: slice, columns: slice) -> Block:
+    def _block(self, model: Scorer, read: Callable[[slice, slice], Tensor], rows: slice, columns: slice) -> Block:
         """Score a piece by the protocol, as a picture of its size."""
         pieces_BTCHW = read(rows, columns)
         with autocast(self.bf16, pieces_BTCHW.device):
@@ -120,7 +132,7 @@ class Inference:
             scores_BKHW = predict_scores(model, images_BTCHW, protocol=self.protocol, window=self.window)
         return Block(rows, columns, scores_BKHW, are_logits=not _slides(images_BTCHW, self.protocol, self.window))
 
-    def _mean_of_views(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+    def _mean_of_views(self, model: Scorer, images_BTCHW: Tensor) -> Tensor:
         """Return the probabilities of a piece (B, K, H, W), the mean over scales and flips."""
         size: tuple[int, int] = (images_BTCHW.shape[-2], images_BTCHW.shape[-1])
         keeper = _keeper(model, images_BTCHW)
@@ -133,7 +145,7 @@ class Inference:
             sum_BKHW += resize_bilinear(found_BKhw, size, align_corners=False).to(keeper)
         return sum_BKHW / (len(self.scales) * (2 if self.flip else 1))
 
-    def _probabilities(self, model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+    def _probabilities(self, model: Scorer, images_BTCHW: Tensor) -> Tensor:
         scores_BKHW = predict_scores(model, images_BTCHW, protocol=self.protocol, window=self.window)
         are_logits = not _slides(images_BTCHW, self.protocol, self.window)
         return Block(slice(None), slice(None), scores_BKHW, are_logits).probabilities()
@@ -185,7 +197,7 @@ def inference_of(
     )
 
 
-def predict_scores(model: Segmenter, images_BTCHW: Tensor, *, protocol: Protocol, window: int) -> Tensor:
+def predict_scores(model: Scorer, images_BTCHW: Tensor, *, protocol: Protocol, window: int) -> Tensor:
     """Score every pixel of images in one piece.
 
     Args:
@@ -209,7 +221,7 @@ def _slides(images_BTCHW: Tensor, protocol: Protocol, window: int) -> bool:
     return protocol == "sliding" and min(images_BTCHW.shape[-2:]) >= window
 
 
-def _original(model: Segmenter, images_BTCHW: Tensor) -> Tensor:
+def _original(model: Scorer, images_BTCHW: Tensor) -> Tensor:
     height, width = images_BTCHW.shape[-2:]
     rows, columns = (max(1, int(side / model.patch + 0.5)) * model.patch for side in (height, width))
     resized_NCHW = resize_bilinear(images_BTCHW.flatten(0, 1), (rows, columns))
@@ -222,7 +234,7 @@ def window_starts(side: int, window: int) -> list[int]:
     return [*range(0, side - window, int(window * 2 / 3)), side - window]
 
 
-def _sliding(model: Segmenter, images_BTCHW: Tensor, window: int) -> Tensor:
+def _sliding(model: Scorer, images_BTCHW: Tensor, window: int) -> Tensor:
     batch, (height, width) = len(images_BTCHW), images_BTCHW.shape[-2:]
     corners = [(y, x) for y in window_starts(height, window) for x in window_starts(width, window)]
     keeper = _keeper(model, images_BTCHW)
@@ -236,7 +248,7 @@ def _sliding(model: Segmenter, images_BTCHW: Tensor, window: int) -> Tensor:
     return scores_BKHW
 
 
-def _keeper(model: Segmenter, images_BTCHW: Tensor) -> torch.device:
+def _keeper(model: Scorer, images_BTCHW: Tensor) -> torch.device:
     """Return where sums of scores are kept: where the images are, or in main memory what is larger than `ON_DEVICE`."""
     batch, (height, width) = len(images_BTCHW), images_BTCHW.shape[-2:]
     large = 4 * batch * model.num_classes * height * width > ON_DEVICE

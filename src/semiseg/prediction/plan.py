@@ -115,8 +115,14 @@ def plan(
     return jobs, alone
 
 
+def pictures_of(images: Path, frames: int, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> list[tuple[Path, ...]]:
+    """Return the image or the pair of each sample that a file, a folder or a list holds; raises as `plan`."""
+    samples, _ = _samples(sources(images, None, frames), None, suffixes)
+    return list(samples.values())
+
+
 def _samples(
-    frames: tuple[Path, ...], out: Path, suffixes: Sequence[str]
+    frames: tuple[Path, ...], out: Path | None, suffixes: Sequence[str]
 ) -> tuple[dict[Path, tuple[Path, ...]], tuple[Path, ...]]:
     """Return the images of each sample by their name below the folders, and the images without a partner."""
     if is_list(frames[0]):
@@ -168,14 +174,14 @@ def _listed(path: Path, frames: int) -> dict[Path, tuple[Path, ...]]:
     return samples
 
 
-def _images(folder: Path, out: Path, suffixes: Sequence[str]) -> dict[Path, Path]:
+def _images(folder: Path, out: Path | None, suffixes: Sequence[str]) -> dict[Path, Path]:
     """Return all images below a folder by their path in it, as training finds them; those in `out` are left out."""
     if not folder.is_dir():
         kind = "folder, as the other frame is one" if folder.is_file() else "such image or folder"
         raise DataError(f"no {kind}", where=folder, remedy="correct the path")
     names = [Path(name) for name in files_below(folder, suffixes)]
-    masks = out.resolve()
-    if not folder.resolve().is_relative_to(masks):
+    masks = out.resolve() if out else None
+    if masks and not folder.resolve().is_relative_to(masks):
         real = real_paths(folder / name for name in names)
         names = [name for name, path in zip(names, real, strict=True) if masks not in Path(path).parents]
     if not names:

@@ -154,7 +154,7 @@ class LanguageGuided(Decoder):
         if at_features is not None:
             features_BFHW = at_features(features_BFHW)
         maps = features_BFHW.unflatten(1, (-1, self.last)).flatten(0, 1)
-        logits = in_float32(self.classifier, maps).view(len(features_BFHW), -1, *maps.shape[2:])
+        logits = in_float32(self.classifier, maps).view(features_BFHW.shape[0], -1, *maps.shape[2:])
         return F.interpolate(logits, size=tuple(self.stride * side for side in aligned_BCHW.shape[2:]), mode="bilinear")
 
     def _reasoned(self, aligned_BCHW: Tensor) -> Tensor:

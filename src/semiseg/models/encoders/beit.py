@@ -69,7 +69,7 @@ class BEiT(Encoder):
         vit = self.backbone
         patches_BDHW = vit.patch_embed.proj(images_BCHW)
         grid = (patches_BDHW.shape[2], patches_BDHW.shape[3])
-        class_B1D = vit.cls_token.expand(len(images_BCHW), -1, -1)
+        class_B1D = vit.cls_token.expand(images_BCHW.shape[0], -1, -1)
         tokens_BND = torch.cat((class_B1D, patches_BDHW.flatten(2).transpose(1, 2)), dim=1)
         rows_NN = offset_rows(grid, images_BCHW.device)
         levels = []

@@ -90,7 +90,7 @@ class CLIP(Encoder):
         patches_BDHW = vit.patch_embed.proj(images_BCHW)
         grid = (patches_BDHW.shape[2], patches_BDHW.shape[3])
         places_1ND = resize_grid(vit.pos_embed[:, 1:], grid)
-        class_B1D = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(images_BCHW), -1, -1)
+        class_B1D = (vit.cls_token + vit.pos_embed[:, :1]).expand(images_BCHW.shape[0], -1, -1)
         patches_BND = patches_BDHW.flatten(2).transpose(1, 2) + places_1ND
         tokens_BND = vit.norm_pre(torch.cat((class_B1D, patches_BND), dim=1))
         *earlier, last = vit.blocks

@@ -76,7 +76,7 @@ class DINOv2(Encoder):
         patches_BHWD = vit.patch_embed(images_BCHW)
         grid = patches_BHWD.shape[1:3]
         positions_1ND = resize_positions(vit.pos_embed[:, 1:], tuple(grid))
-        class_B1D = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(images_BCHW), -1, -1)
+        class_B1D = (vit.cls_token + vit.pos_embed[:, :1]).expand(images_BCHW.shape[0], -1, -1)
         tokens_BND = torch.cat((class_B1D, patches_BHWD.flatten(1, 2) + positions_1ND), dim=1)
         levels = []
         for index, block in enumerate(vit.blocks):
