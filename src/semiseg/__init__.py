@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from semiseg.machine import doctor
     from semiseg.methods import Method, register_method
     from semiseg.models import ModelConfig, Segmenter, build_segmenter
+    from semiseg.planning import plan
     from semiseg.prediction import Predictor, predict
     from semiseg.prediction.predictor import load
     from semiseg.quickstart import demo
@@ -42,6 +43,7 @@ _HOMES = {
     "evaluate": "semiseg.api",
     "export": "semiseg.exporting",
     "load": "semiseg.prediction.predictor",
+    "plan": "semiseg.planning",
     "predict": "semiseg.prediction",
     "recipe_config": "semiseg.api",
     "register_method": "semiseg.methods",
@@ -64,6 +66,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "plan",
     "predict",
     "recipe_config",
     "register_method",

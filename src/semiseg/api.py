@@ -27,6 +27,7 @@ from semiseg.engine.inference import Inference, inference_of
 from semiseg.engine.precision import Precision
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
+from semiseg.engine.task import Task
 from semiseg.engine.training import TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.models import ModelCard, build_segmenter, describe_classes, find_model, load_model
@@ -87,6 +88,17 @@ def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedR
         SemisegError: bad settings, data or weights, or a run directory that cannot be used.
         RunStopped: a signal asked the run to stop; it can be resumed.
     """
+    with opened_task(config, resume=resume) as (task, resumed), deterministic_sums(config.deterministic):
+        return TrainedRun(task.directory.path, fit(task, resume=resumed))
+
+
+@contextmanager
+def opened_task(config: Config, *, resume: bool | Literal["auto"] = False) -> Iterator[tuple[Task, bool]]:
+    """Open all that a training needs, its run directory last; as `train` takes it, and raising as it does.
+
+    Yields:
+        The task, and whether its run is one to be continued.
+    """
     config = make_config(to_dict(config), where="the configuration")  # one made in Python is not checked yet
     run = RunDirectory(Path(config.run.folder) / run_name(config))
     published = published_curve(config.published) if config.published else None
@@ -108,9 +120,7 @@ def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedR
         notes: list[str] = [told] if told else []
         processes.by_main(lambda: held.enter_context(_opened(run, config, data, resume, notes.append)))
         task = make_task(config, run, processes, division, data, student, method)
-        task = replace(task, report=report, published=published, introduction=(*task.introduction, *notes))
-        with deterministic_sums(config.deterministic):
-            return TrainedRun(run.path, fit(task, resume=resume))
+        yield replace(task, report=report, published=published, introduction=(*task.introduction, *notes)), resume
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def demo(
     done = _open(out, settings)
     kept = list(done)
     continued = [name for name in asked.runs if name not in kept and (out / name / "config.yaml").is_file()]
-    write_scenes(out / _SCENES, labeled=_LABELED, unlabeled=_UNLABELED, val=_VAL, frames=asked.frames)
+    draw_scenes(out / _SCENES, asked)
     for name in asked.runs:
         if name in kept:
             print(f"{LABELS[name]}: kept, its training was finished before", flush=True)
@@ -104,6 +104,11 @@ def demo(
     images = "FOLDER_WITH_A_AND_B" if asked.frames == 2 else "IMAGES"
     print(f"try: semiseg predict {out}/unimatch_v2 {images} --out masks")
     return summary
+
+
+def draw_scenes(folder: Path, asked: DemoTask) -> None:
+    """Draw the scenes of a demo; always the same."""
+    write_scenes(folder, labeled=_LABELED, unlabeled=_UNLABELED, val=_VAL, frames=asked.frames)
 
 
 def _train(

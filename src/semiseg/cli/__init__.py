@@ -11,13 +11,14 @@ from semiseg import __version__
 from semiseg.cli.data import data_verb
 from semiseg.cli.models import compare_verb, convert_verb, evaluate_verb, export_verb, predict_verb, report_verb
 from semiseg.cli.recipes import recipes_verb
-from semiseg.cli.training import demo_verb, doctor_verb, fetch_verb, slurm_verb, train_verb
+from semiseg.cli.training import demo_verb, doctor_verb, fetch_verb, plan_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
 from semiseg.printable import printable
 
 _USAGE = f"""semiseg {__version__}: train segmentation models from few labels and many unlabeled images
 
   semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
+  semiseg plan RECIPE|CONFIG|FOLDER     how long, how much memory, with which settings, before you train
   semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
   semiseg predict MODEL IMAGES --out DIR   masks for a file, a folder or a list, of any size; pairs with --second
@@ -94,6 +95,7 @@ def _print_names_as_they_are() -> None:
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo_verb,
+    "plan": plan_verb,
     "train": train_verb,
     "evaluate": evaluate_verb,
     "predict": predict_verb,

@@ -65,6 +65,25 @@ def train_verb(words: list[str]) -> None:
     write_json(known.json, facts)
 
 
+def plan_verb(words: list[str]) -> None:
+    """Say what a training will take."""
+    from semiseg.planning import plan
+
+    parser = Parser("plan", "Measure a few steps and say what a training takes; settings follow as for train.")
+    parser.usage = "semiseg plan [RECIPE|CONFIG.yaml|FOLDER] [--hours H] [--json FILE] [--key value ...]"
+    parser.add_argument("--hours", type=float, help="shorten the run to so many; default: 1 for a folder without a GPU")
+    if "-h" in words or "--help" in words:
+        print(parser.format_help())
+        return
+    recipe = take_recipe(words)
+    known, overrides = parser.parse_known_args(words)
+    refuse_stray(overrides, "plan")
+    found = plan(recipe, overrides, hours=known.hours)
+    for line in found.lines():
+        print(line)
+    write_json(known.json, asdict(found))
+
+
 def slurm_verb(words: list[str]) -> None:
     """Write a submit script."""
     from semiseg.slurm import write_slurm

@@ -33,19 +33,26 @@ class RunLog:
     """
 
     def __init__(
-        self, directory: RunDirectory, *, active: bool, resumed_step: int | None = None, evaluated: bool = True
+        self,
+        directory: RunDirectory,
+        *,
+        active: bool,
+        shown: bool = True,
+        resumed_step: int | None = None,
+        evaluated: bool = True,
     ) -> None:
         """Open the files.
 
         Args:
             directory: the run.
             active: whether this process speaks.
+            shown: whether also on the terminal.
             resumed_step: for a resumed run, the steps done; later rows of the tables are removed, as they will be
                 written again.
             evaluated: whether an evaluation after that step has been done, too.
         """
         self.active = active
-        self._console = _Screen(file=sys.stderr, highlight=False, quiet=not active)
+        self._console = _Screen(file=sys.stderr, highlight=False, quiet=not (active and shown))
         self._status_shown = False
         self._failing: set[str] = set()
         self._diary: _Diary | None = None

@@ -57,7 +57,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     state = first_state(task)
     if resume:
         restore_state(task, state, notes.append)
-    wrapped = _wrap(state.student, task.processes)
+    wrapped = wrap(state.student, task.processes)
     guard = Guard(state.student, state.optimizer, task.method, task.processes)
     steps, per_epoch = task.stream.steps, task.stream.steps_per_epoch
     images = task.stream.division.labeled + task.stream.division.unlabeled
@@ -83,19 +83,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         watch = ClassWatch(task, log)
         batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
         while state.step < steps:
-            set_lr(state.optimizer, lr_factor(state.step, steps))
-            chunks = _next_chunks(task, batches)
-            guard.remember()
-            labeler = state.student if task.method.student_labels else state.teacher
-            logs, classes = _backward(task, wrapped, labeler, chunks)
-            bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
-            guard.step(bad)
-            if task.method.ema_teacher:
-                update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
-            state.meter.add(logs, bad)
-            state.classes.add(classes, bad)
-            state.step += 1
-
+            train_step(task, state, wrapped, guard, batches)
             asked = task.processes.largest(stop.number)  # a signal may have reached one process only
             if state.step == steps or state.step % task.schedule.log_every == 0:
                 _log_training(task, state, guard, log, progress)
@@ -118,10 +106,35 @@ def _pins(task: Task) -> bool:
     return task.processes.device.type == "cuda"
 
 
-def _wrap(student: Segmenter, processes: Processes) -> nn.Module:
+def wrap(student: Segmenter, processes: Processes) -> nn.Module:
+    """Return the student as what runs its passes: itself, or what adds up the gradients of all processes."""
     if processes.count == 1:
         return student
     return DistributedDataParallel(student, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, batches: Iterator[Batch]) -> None:
+    """Take one step of the optimizer, and what goes with it.
+
+    Args:
+        task: what is trained.
+        state: what changes.
+        wrapped: the student as `wrap` returns it.
+        guard: of the run.
+        batches: the run's, at the step to take.
+    """
+    set_lr(state.optimizer, lr_factor(state.step, task.stream.steps))
+    chunks = _next_chunks(task, batches)
+    guard.remember()
+    labeler = state.student if task.method.student_labels else state.teacher
+    logs, classes = _backward(task, wrapped, labeler, chunks)
+    bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
+    guard.step(bad)
+    if task.method.ema_teacher:
+        update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
+    state.meter.add(logs, bad)
+    state.classes.add(classes, bad)
+    state.step += 1
 
 
 def _evaluation_is_due(task: Task, state: RunState) -> bool:

@@ -1,0 +1,116 @@
+"""The settings that a plan takes where nobody has chosen them, each with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from semiseg.config import Config
+from semiseg.data import Dataset
+from semiseg.data.spec import read_class_ids
+from semiseg.engine.gallery import spread
+from semiseg.recipes import load_recipe
+
+CPU_RECIPE = "camvid-cpu"
+"""Whose encoder, crop and rates a folder gets on a machine without a GPU."""
+_OWN = ("data.spec", "data.labeled_epoch", "schedule.steps", "evaluation.every")
+"""What that recipe has for its own data set."""
+LARGE_MEMORY = 24 * 2**30
+"""Bytes of a GPU from which `dinov2_base` is taken; what it needs is measured."""
+_RARE = 0.01
+"""The share of the labeled pixels below which a class is rare."""
+_LOOKED_AT = 100
+"""Masks that the shares of classes are taken from."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting, its value as on the command line, and why."""
+
+    key: str
+    value: str
+    reason: str
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The setting as words of the command line."""
+        return f"--{self.key}", self.value
+
+
+def of_machine(device: torch.device, given: Sequence[str]) -> list[Setting]:
+    """Choose encoder, crop, batch and rates for a folder by the machine; what is given on the command line stays."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        found = [_for_gpu(total)]
+    else:
+        reason = f"no GPU: as in the recipe {CPU_RECIPE}, which is made for two cores"
+        flat = dict(_flat(load_recipe(CPU_RECIPE)))
+        found = [Setting(key, _word(value), reason) for key, value in flat.items() if key not in (*_OWN, "method")]
+    return [setting for setting in found if not _is_given(setting.key, given)]
+
+
+def _for_gpu(total: int) -> Setting:
+    if total >= LARGE_MEMORY:
+        return Setting("model.encoder", "dinov2_base", f"the GPU has {total / 2**30:.0f} GiB; see its need below")
+    return Setting("model.encoder", "dinov2_small", f"the GPU has {total / 2**30:.0f} GiB, too few for dinov2_base")
+
+
+def of_classes(config: Config, dataset: Dataset, given: Sequence[str]) -> list[Setting]:
+    """Offer OHEM where a class is rare in the masks."""
+    if config.loss.labeled == "ohem" or _is_given("loss.labeled", given):
+        return []
+    counts: Counter[int] = Counter()
+    for sample in spread(dataset.labeled, _LOOKED_AT):
+        if sample.mask is not None:
+            ids_HW = read_class_ids(sample.mask, dataset.spec, config.data.max_pixels)
+            pixels = np.bincount(ids_HW.ravel(), minlength=256)
+            counts.update({number: int(count) for number, count in enumerate(pixels)})
+    counts.pop(dataset.spec.ignore_value, None)
+    total = sum(counts.values())
+    shares = {name: counts[number] / max(total, 1) for number, name in enumerate(dataset.spec.classes)}
+    rare = {name: share for name, share in shares.items() if 0 < share < _RARE}
+    if not rare:
+        return []
+    named = ", ".join(f"{name} {share:.2%}" for name, share in sorted(rare.items(), key=lambda pair: pair[1]))
+    return [Setting("loss.labeled", "ohem", f"try it: rare classes ({named} of the labeled pixels) weigh little in ce")]
+
+
+def of_length(steps: int, step: float, every: int, hours: float | None) -> list[Setting]:
+    """Shorten a run to a number of hours.
+
+    Args:
+        steps: its length.
+        step: seconds of a step, with its share of the evaluations.
+        every: steps between evaluations.
+        hours: the most that the run may take; None: it is left alone.
+    """
+    if hours is None or steps * step <= 3600 * hours:
+        return []
+    fitting = max(int(3600 * hours / step) // every, 1) * every
+    if fitting >= steps:
+        return []
+    reason = f"fits {hours:g} h; the {steps:,} steps of the recipe would take {steps * step / 3600:.1f} h"
+    return [Setting("schedule.steps", str(fitting), reason)]
+
+
+def _is_given(key: str, given: Sequence[str]) -> bool:
+    return any(word.partition("=")[0] == f"--{key}" for word in given)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_word, value))}]"
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
