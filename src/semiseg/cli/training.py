@@ -6,9 +6,14 @@ import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
 from semiseg.errors import SemisegError
+from semiseg.printable import printable
+
+if TYPE_CHECKING:
+    from semiseg.api import TrainedRun
 
 _SIGNS = {"good": "ok", "note": "note", "bad": "BAD"}
 
@@ -37,9 +42,12 @@ def train_verb(words: list[str]) -> None:
     from semiseg.api import recipe_config, train
     from semiseg.cli.settings_help import settings_help
     from semiseg.data.spec import SCORE_NAMES
+    from semiseg.twin import train_twins
 
     parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
-    parser.usage = "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume [auto]] [--json FILE] [--key value ...]"
+    parser.usage = (
+        "semiseg train [RECIPE|CONFIG.yaml|FOLDER] [--resume [auto]] [--twin] [--json FILE] [--key value ...]"
+    )
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -48,21 +56,39 @@ def train_verb(words: list[str]) -> None:
         default=False,
         help="continue the run of this name; auto: if there is one, else begin it",
     )
+    parser.add_argument(
+        "--twin", action="store_true", help="then train the labeled-only twin, NAME-labeled_only, and say who won"
+    )
     if "-h" in words or "--help" in words:
         print(parser.format_help(), settings_help(), sep="\n")
         return
     recipe = take_recipe(words)
     known, overrides = parser.parse_known_args(words)
     refuse_stray(overrides, "train")
-    run = train(recipe_config(recipe, overrides), resume=known.resume)
+    config = recipe_config(recipe, overrides)
+    twins = train_twins(config, resume=known.resume) if known.twin else None
+    run = twins.run if twins else train(config, resume=known.resume)
     if os.environ.get("RANK", "0") != "0":
         return  # the main process speaks for all
     result = run.result
     name, best = SCORE_NAMES[result.score], result.best
     print(f"done: best {name} {best:.2%} at step {result.best_step}" if best is not None else "done: not evaluated")
     print(f"model:  {run.path / 'model'}\nreport: {run.path / 'report.html'}")
-    facts = {"run": str(run.path), f"best_{result.score}": best, "steps": result.steps, "seconds": result.seconds}
+    facts = _facts(run)
+    if twins:
+        print(f"twin:   {twins.twin.path}\n{printable(twins.headline)}\n{twins.page}")
+        facts |= {"twin": _facts(twins.twin), "headline": twins.headline, "page": str(twins.page)}
     write_json(known.json, facts)
+
+
+def _facts(run: TrainedRun) -> dict[str, Any]:
+    result = run.result
+    return {
+        "run": str(run.path),
+        f"best_{result.score}": result.best,
+        "steps": result.steps,
+        "seconds": result.seconds,
+    }
 
 
 def plan_verb(words: list[str]) -> None:

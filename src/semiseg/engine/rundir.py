@@ -87,6 +87,11 @@ class RunDirectory:
         return self.checkpoints / "quality.json"
 
     @property
+    def twin(self) -> Path:
+        """How the run compares with its labeled-only twin."""
+        return self.path / "twin.json"
+
+    @property
     def extremes(self) -> Path:
         """The val images that the newest evaluation found worst and best."""
         return self.path / "worst_and_best.png"

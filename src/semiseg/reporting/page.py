@@ -46,6 +46,8 @@ def render(record: RunRecord) -> str:
         command=str(record.environment.get("command") or ""),
         scores=scores(record),
         charts=charts(record),
+        twin=str(record.twin.get("headline") or ""),
+        twin_details=[str(said) for said in record.twin.get("details") or () if isinstance(said, str)],
         trust=trust(record),
         extremes=sheet(record.extremes) if record.extremes else None,
         sheets=sheets(record.samples),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +72,8 @@ class RunRecord:
     """`pseudo_labels.csv`, ascending in step."""
     quality: QualityRecord | None = None
     """What the newest evaluation told beside its score."""
+    twin: Mapping[str, Any] = field(default_factory=dict)
+    """How it compares with its labeled-only twin, once that was trained."""
     extremes: Path | None = None
     """The picture of the val images that are worst and best."""
 
@@ -188,6 +190,7 @@ def read_run(run: Path) -> RunRecord:
         damaged=tuple(map(str, _json(run / "data" / "quarantine.json"))),
         window_classes=tuple(window_classes),
         windows=tuple(windows),
+        twin=_json(RunDirectory(run).twin),
         quality=read_quality(RunDirectory(run).quality),
         extremes=RunDirectory(run).extremes if RunDirectory(run).extremes.is_file() else None,
     )
