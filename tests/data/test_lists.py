@@ -83,7 +83,7 @@ def test_what_is_written_is_read_again_or_refused(tmp_path: Path, names: list[tu
         assert read_list(path, tmp_path, SINGLE) == samples
 
 
-@pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", "a.jpg ", "a\u2028b.jpg"])
+@pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", "a.jpg ", "a\u2028b.jpg", "\ufeffa.jpg"])
 def test_a_name_that_no_list_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="no list can hold"):
         write_list(tmp_path / "list.txt", [sample(tmp_path, name, None)], tmp_path)

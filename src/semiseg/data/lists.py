@@ -74,12 +74,13 @@ def list_line(sample: Sample, root: Path) -> str:
     """
     fields = [listed_name(file, root) if file else "None" for file in (*sample.frames, sample.mask)]
     line = ("\t" if any(len(field.split()) > 1 for field in fields) else " ").join(fields)
-    # Not UTF-8 on the disk: Python holds such bytes as lone surrogates.
-    if len(line.splitlines()) != 1 or line_fields(line) != fields or any("\ud800" <= char <= "\udfff" for char in line):
+    # Not UTF-8 on the disk: Python holds such bytes as lone surrogates. What begins a file may be a byte order mark.
+    unreadable = line.startswith("\ufeff") or any("\ud800" <= char <= "\udfff" for char in line)
+    if unreadable or len(line.splitlines()) != 1 or line_fields(line) != fields:
         raise DataError(
             "a name that no list can hold",
             where=repr(sample.id),
-            expected="UTF-8, no tabs, no line breaks, no spaces at the ends",
+            expected="UTF-8, no tabs, no line breaks, no spaces at the ends, no byte order mark before it",
             remedy="rename the file",
         )
     return line
