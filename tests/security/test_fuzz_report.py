@@ -6,15 +6,18 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import Page
 
 from semiseg.data.spec import SCORE_NAMES
+from semiseg.engine.class_windows import ClassWindow
 from semiseg.printable import printable
 from semiseg.reporting import comparison
 from semiseg.reporting.likeness import cautions, obstacles
 from semiseg.reporting.page import render
+from semiseg.reporting.quality_record import ClassTrust, ImageTrust, QualityRecord
 from semiseg.reporting.record import Point, RunRecord
 from semiseg.reporting.settings import group
 from semiseg.reporting.side_by_side import SideBySide
@@ -53,6 +56,18 @@ METRICS = st.dictionaries(
     ),
     max_size=6,
 )
+SHARE = st.floats(0, 1)
+SHARES_3 = st.lists(SHARE, min_size=3, max_size=3).map(np.array)
+TWINS = st.dictionaries(st.sampled_from(["headline", "details", "twin"]), st.one_of(VALUES, st.lists(VALUES)))
+QUALITIES = st.builds(
+    QualityRecord,
+    classes=st.tuples(TEXTS, st.just("b"), st.just("c")).map(
+        lambda names: {name: ClassTrust(kept=2, kept_right=1, predicted=0.5) for name in names}
+    ),
+    images=st.lists(st.builds(ImageTrust, id=TEXTS, predicted=SHARE, iou=SHARE, accuracy=SHARE), max_size=4).map(tuple),
+    bins=st.just(((2.0, 1.0, 1.5), (0.0, 0.0, 0.0))),
+    confusion_KK=st.just(np.ones((3, 3), np.int64)),
+).filter(lambda quality: len(quality.classes) == 3)
 RECORDS = st.builds(
     RunRecord,
     path=st.just(Path("run")),
@@ -63,10 +78,16 @@ RECORDS = st.builds(
     metrics=METRICS,
     card=st.none(),
     samples=st.just(()),
+    window_classes=st.tuples(TEXTS, TEXTS, TEXTS),
+    windows=st.lists(st.builds(ClassWindow, st.integers(0, 10**6), SHARES_3, SHARES_3, SHARES_3), max_size=3).map(
+        lambda found: tuple(sorted(found, key=lambda window: window.step))
+    ),
+    quality=st.none() | QUALITIES,
+    twin=TWINS,
 )
 HARMLESS = (
-    "b body circle code dd details div dl dt figcaption figure footer h1 h2 head html i img line main meta p polygon "
-    "polyline pre span style summary svg table tbody td text th thead title tr"
+    "a b body circle code dd details div dl dt figcaption figure footer h1 h2 h3 head html i img li line main meta ol "
+    "p polygon polyline pre span style summary svg table tbody td text th thead title tr ul"
 )
 
 
@@ -83,7 +104,8 @@ def harmless_page(html: str) -> str:
     page = Page(html)
     assert {tag for tag, _ in page.tags} <= set(HARMLESS.split())
     attributes = {name for _, found in page.tags for name in found}
-    assert not [name for name in attributes if name.startswith("on") or name in ("href", "srcset", "action")]
+    assert not [name for name in attributes if name.startswith("on") or name in ("srcset", "action")]
+    assert {found["href"] for _, found in page.tags if "href" in found} <= {"compare.html"}, "beside the report"
     assert html.count("<style>") == html.count("</style>") == 1
     return "\n".join(page.text)
 

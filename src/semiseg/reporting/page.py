@@ -47,7 +47,7 @@ def render(record: RunRecord) -> str:
         scores=scores(record),
         charts=charts(record),
         twin=str(record.twin.get("headline") or ""),
-        twin_details=[str(said) for said in record.twin.get("details") or () if isinstance(said, str)],
+        twin_details=_texts(record.twin.get("details")),
         trust=trust(record),
         extremes=sheet(record.extremes) if record.extremes else None,
         sheets=sheets(record.samples),
@@ -55,3 +55,7 @@ def render(record: RunRecord) -> str:
         environment=record.environment,
         config_text=record.config_text,
     )
+
+
+def _texts(value: object) -> list[str]:
+    return [said for said in value if isinstance(said, str)] if isinstance(value, list) else []

@@ -22,6 +22,8 @@ _LARGEST_TABLE = 30
 """Classes of the largest confusion matrix that can be read."""
 _MISTAKES, _IMAGES = 8, 5
 _WORSE = 0.01
+_NONE = 1e-9
+"""No share of pixels is so small, but for 0."""
 _BIN = 0.0005
 """Least part of the pixels in a bin of confidence of which a point is drawn."""
 
@@ -152,7 +154,7 @@ def _class_chart(record: RunRecord) -> Chart | None:
     lines = [
         Line(
             name=record.window_classes[k],
-            points=[(w.step, float(w.confident_K[k] / w.pseudo_K[k])) for w in record.windows if w.pseudo_K[k] > 0],
+            points=[(w.step, float(w.confident_K[k] / w.pseudo_K[k])) for w in record.windows if w.pseudo_K[k] > _NONE],
             series=place,
         )
         for place, k in enumerate(largest, start=1)
@@ -194,7 +196,7 @@ def _rows(record: RunRecord) -> list[TrustRow]:
         for name, labeled, pseudo, sure in zip(
             record.window_classes, prior(record.windows), pseudo_K, confident_K, strict=True
         ):
-            shares[name] = float(labeled), float(pseudo), float(sure / pseudo) if pseudo else None
+            shares[name] = float(labeled), float(pseudo), float(sure / pseudo) if pseudo > _NONE else None
     rows = []
     for name in dict.fromkeys((*shares, *known)):
         labeled, pseudo, confident = shares.get(name, (None, None, None))
