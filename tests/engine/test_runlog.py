@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
 
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.runlog import RunLog, rewind
@@ -19,6 +20,12 @@ def directory(tmp_path: Path) -> RunDirectory:
 def rows(directory: RunDirectory) -> list[list[str]]:
     with directory.metrics.open(newline="") as file:
         return list(csv.reader(file))
+
+
+@pytest.fixture(autouse=True)
+def _first_files_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Number TensorBoard's files from 0: it reads those of one second by name, and `.10` stands before `.9`."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
 
 def write_steps(directory: RunDirectory, steps: range, resumed_step: int | None = None) -> None:
