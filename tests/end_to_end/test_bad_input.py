@@ -68,7 +68,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda root: Image.new("L", (64, 64), 77).save(root / MASK),
         ("mask values [77] are no class", MASK, "255 to ignore"),
     ),
-    "RGB mask": (lambda root: Image.new("RGB", (64, 64)).save(root / MASK), ("mask with RGB pixels", MASK)),
+    "RGB mask": (lambda root: Image.new("RGB", (64, 64)).save(root / MASK), ("colours of no class", MASK)),
     "16-bit mask": (
         lambda root: Image.fromarray(np.full((64, 64), 900, np.uint16)).save(root / MASK),
         ("from 900 to 900", MASK),

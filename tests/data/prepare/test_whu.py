@@ -171,7 +171,7 @@ def test_a_gray_scene_is_no_image(whole: Path, tmp_path: Path) -> None:
 def test_without_rasterio_the_extra_is_named(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        "semiseg.data.prepare.making.find_spec", lambda name: None if name == "rasterio" else find(name)
+        "semiseg.data.extras.find_spec", lambda name: None if name == "rasterio" else find(name)
     )
     with pytest.raises(DataError, match=r"rasterio is not installed[\s\S]*semiseg\[geo\]"):
         prepare("whu", whole, tmp_path / "out", workers=0)
@@ -180,7 +180,7 @@ def test_without_rasterio_the_extra_is_named(whole: Path, tmp_path: Path, monkey
 def test_tiles_of_published_names_are_linked_without_rasterio(
     tmp_path: Path, save: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("semiseg.data.prepare.making.find_spec", lambda name: None)
+    monkeypatch.setattr("semiseg.data.extras.find_spec", lambda name: None)
     for folder in ("A", "B", "label"):
         save(tmp_path / f"raw/{folder}/whucd_00002.png", np.zeros((256, 256), dtype=np.uint8))
     done = prepare("whu", tmp_path / "raw", tmp_path / "out", workers=0)
