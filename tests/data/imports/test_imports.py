@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -259,6 +261,27 @@ def test_a_damaged_region_or_image_is_named_and_the_rest_is_made(tmp_path: Path,
     assert made.found.labeled == ["c.png"]
     assert made.found.faults["a.png"] == "run lengths that do not make 17 x 12 pixels"
     assert "unreadable image" in made.found.faults["b.png"]
+
+
+def test_points_that_are_none_are_a_damaged_region(tmp_path: Path, photos: Path) -> None:
+    sized = {"original_width": WIDTH, "original_height": HEIGHT, "polygonlabels": ["crop"]}
+    whole = [[0, 0], [90, 0], [90, 90]]
+    tasks = [
+        {"image": f"{name}.png", "tag": [sized | {"points": points}]} for name, points in (("a", whole), ("b", {}))
+    ]
+    made = import_data(write_json(tmp_path / "min.json", tasks), tmp_path / "out", images=photos)
+    assert (made.found.labeled, made.found.faults) == (["a.png"], {"b.png": "a damaged polygon"})
+
+
+def test_a_mask_at_infinity_is_a_damaged_region(tmp_path: Path, photos: Path) -> None:
+    content = io.BytesIO()
+    Image.new("L", (2, 2), 255).save(content, "PNG")
+    shape = {"label": "crop", "shape_type": "mask", "mask": base64.b64encode(content.getvalue()).decode()}
+    for name, left in (("a", 1.0), ("b", float("inf"))):
+        drawn = {"shapes": [shape | {"points": [[left, 0], [left, 1]]}], "imagePath": f"{name}.png"}
+        write_json(tmp_path / "marks" / f"{name}.json", drawn)
+    made = import_data(tmp_path / "marks", tmp_path / "out", images=photos)
+    assert (made.found.labeled, made.found.faults) == (["a.png"], {"b.png": "a damaged mask"})
 
 
 def test_colours_that_nobody_names_are_listed_and_not_guessed(tmp_path: Path, photos: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.data.imports.trees import MALFORMED
 from semiseg.data.palette import Colour
 from semiseg.data.regions import Region
 
@@ -22,7 +23,7 @@ class Shape:
     Attributes:
         label: the name of its class.
         kind: what it is called in messages, for example `polygon`.
-        region: returns its pixels for (height, width), or raises ValueError; None where the kind has none.
+        region: returns its pixels for (height, width), or raises one of `MALFORMED`; None where the kind has none.
     """
 
     label: str
@@ -100,7 +101,11 @@ def paint(shapes: Sequence[Shape], ids: Mapping[str, int], rest: int, height: in
     for shape in shapes:
         if shape.region is None:
             raise ValueError(f"{shape.kind} has no region")
-        region_HW, id_ = shape.region(height, width), ids[shape.label]
+        id_ = ids[shape.label]
+        try:
+            region_HW = shape.region(height, width)
+        except MALFORMED as error:
+            raise ValueError(str(error) if isinstance(error, ValueError) else f"a damaged {shape.kind}") from error
         overlap_HW |= region_HW & covered_HW & (mask_HW != id_)
         covered_HW |= region_HW
         mask_HW[region_HW] = id_
