@@ -19,7 +19,7 @@ from typing import IO, Protocol
 from urllib.parse import unquote, urlsplit
 
 from semiseg.errors import SemisegError
-from semiseg.files import whole_file
+from semiseg.files import sha256_of, whole_file
 
 _TIMEOUT = 30  # seconds that the server may be silent
 _CHUNK = 1 << 20  # bytes
@@ -75,8 +75,7 @@ def download(file: RemoteFile, error: type[SemisegError]) -> Path:
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:
     try:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+        return sha256_of(path) == file.sha256
     except OSError:
         return False
 

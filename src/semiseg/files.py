@@ -7,6 +7,7 @@ place, flushed to the disk, and moved there in one step, which is flushed too.
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -33,6 +34,16 @@ _REMEDIES = {
 }
 _DRAFTS = ".draft-*.part"
 _REMEDY = "make the folder writable, or name another one"
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's content, 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

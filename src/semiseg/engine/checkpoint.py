@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from semiseg.errors import RunError
-from semiseg.files import read_json, remove_drafts, whole_folder
+from semiseg.files import read_json, remove_drafts, sha256_of, whole_folder
 
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _KEPT = 2
@@ -60,7 +59,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     with whole_folder(final) as draft:
         save_file(tensors, draft / _TENSORS)
         (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), "utf-8")
-        sums = {name: _sha256(draft / name) for name in (_TENSORS, _STATE)}
+        sums = {name: sha256_of(draft / name) for name in (_TENSORS, _STATE)}
         (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), "utf-8")
         shutil.rmtree(final, ignore_errors=True)
     for old in _checkpoints(folder)[:-_KEPT]:
@@ -127,7 +126,7 @@ def require_shapes(checkpoint: Checkpoint, wanted: Mapping[str, Mapping[str, Ten
 
 def _read(path: Path) -> Checkpoint:
     expected = read_json(path / _MANIFEST)
-    if expected != {name: _sha256(path / name) for name in (_TENSORS, _STATE)}:
+    if expected != {name: sha256_of(path / name) for name in (_TENSORS, _STATE)}:
         raise ValueError("its checksums do not fit")
     state = read_json(path / _STATE)
     step = state.pop("step", None) if isinstance(state, dict) else None
@@ -142,11 +141,6 @@ def _name(step: int) -> str:
 
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*"))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

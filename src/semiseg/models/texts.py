@@ -15,7 +15,7 @@ from torch import Tensor
 
 from semiseg.download import cache_folder
 from semiseg.errors import ModelError
-from semiseg.files import whole_file
+from semiseg.files import sha256_of, whole_file
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders.semivl import LanguageGuided
 from semiseg.models.encoders import Encoder
@@ -125,10 +125,7 @@ def _kept(texts: Sequence[str], tower: str, weights: str) -> dict[str, Tensor]:
 
 def _fingerprint(texts: Sequence[str], tower: str, weights: str) -> str:
     """Return a hash of all that embeddings depend on."""
-    origin = weights
-    if weights != "hub":
-        with Path(weights).open("rb") as file:
-            origin = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = weights if weights == "hub" else sha256_of(Path(weights))
     facts = json.dumps([tower, origin, TEMPLATE, list(texts)])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 

