@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
+from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, DataError, closest
 
 _USAGE = """semiseg data: look at a data set, import labels, make masks or tiles of original releases, and new splits
@@ -44,9 +44,7 @@ def _check(words: list[str]) -> None:
     if "-h" in words or "--help" in words:
         print(parser.format_help())
         return
-    source = take_recipe(words)
-    known, overrides = parser.parse_known_args(words)
-    refuse_stray(overrides, "data check")
+    source, known, overrides = parser.parse_recipe(words)
     listed = Path(source) if source.endswith(".txt") else None
     config = recipe_config("default" if listed else source, overrides).data
     manifest = manifest_place(config) if known.manifest == Path() else known.manifest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, verb: str, description: str, **options: Any) -> None:
         super().__init__(prog=f"semiseg {verb}", description=description, allow_abbrev=False, **options)
         self.add_argument("--json", type=_json_file, metavar="FILE", help="also write the result as JSON")
+
+    def parse_recipe(self, words: list[str]) -> tuple[str, argparse.Namespace, list[str]]:
+        """Part a command's words into the recipe that leads them, the verb's own options, and settings of a training.
+
+        Raises:
+            ConfigError: a word stands where only settings may follow.
+        """
+        recipe = take_recipe(words)
+        known, overrides = self.parse_known_args(words)
+        if overrides and not overrides[0].startswith("-"):
+            raise ConfigError(
+                f"{overrides[0]!r} after an option", expected="the recipe first", remedy=f"see `{self.prog} -h`"
+            )
+        return recipe, known, overrides
 
     def error(self, message: str) -> Any:
         """Raise our error."""
@@ -40,15 +53,3 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
 def take_recipe(words: list[str]) -> str:
     """Take the recipe off the front of a command's words; `default` where none is named."""
     return words.pop(0) if words and not words[0].startswith("-") else "default"
-
-
-def refuse_stray(overrides: Sequence[str], verb: str) -> None:
-    """Refuse a word that stands where only settings may follow.
-
-    Raises:
-        ConfigError: the first word of the overrides is no option.
-    """
-    if overrides and not overrides[0].startswith("-"):
-        raise ConfigError(
-            f"{overrides[0]!r} after an option", expected="the recipe first", remedy=f"see `semiseg {verb} -h`"
-        )

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.cli.options import Parser, refuse_stray, take_recipe, write_json
+from semiseg.cli.options import Parser, write_json
 from semiseg.errors import SemisegError
 from semiseg.printable import printable
 
@@ -62,9 +62,7 @@ def train_verb(words: list[str]) -> None:
     if "-h" in words or "--help" in words:
         print(parser.format_help(), settings_help(), sep="\n")
         return
-    recipe = take_recipe(words)
-    known, overrides = parser.parse_known_args(words)
-    refuse_stray(overrides, "train")
+    recipe, known, overrides = parser.parse_recipe(words)
     config = recipe_config(recipe, overrides)
     twins = train_twins(config, resume=known.resume) if known.twin else None
     run = twins.run if twins else train(config, resume=known.resume)
@@ -101,9 +99,7 @@ def plan_verb(words: list[str]) -> None:
     if "-h" in words or "--help" in words:
         print(parser.format_help())
         return
-    recipe = take_recipe(words)
-    known, overrides = parser.parse_known_args(words)
-    refuse_stray(overrides, "plan")
+    recipe, known, overrides = parser.parse_recipe(words)
     found = plan(recipe, overrides, hours=known.hours)
     for line in found.lines():
         print(line)
@@ -125,9 +121,7 @@ def slurm_verb(words: list[str]) -> None:
     if "-h" in words or "--help" in words:
         print(parser.format_help())
         return
-    recipe = take_recipe(words)
-    known, overrides = parser.parse_known_args(words)
-    refuse_stray(overrides, "slurm")
+    recipe, known, overrides = parser.parse_recipe(words)
     script = write_slurm(recipe, overrides, nodes=known.nodes, gpus=known.gpus, options=known.sbatch, out=known.out)
     print(f"semiseg fetch {shlex.join([recipe, *overrides])}  # before, where the nodes have no network")
     print(f"sbatch {script}")
@@ -144,9 +138,7 @@ def fetch_verb(words: list[str]) -> None:
     if "-h" in words or "--help" in words:
         print(parser.format_help())
         return
-    recipe = take_recipe(words)
-    known, overrides = parser.parse_known_args(words)
-    refuse_stray(overrides, "fetch")
+    recipe, known, overrides = parser.parse_recipe(words)
     fetched = fetch(recipe_config(recipe, overrides))
     for path in fetched.lists:
         print(f"list     {path}")
