@@ -150,12 +150,15 @@ class QualityCounts:
         probability_BKHW = block.probabilities()
         confidence_BHW = probability_BKHW.amax(dim=1)
         valid_BHW = truth_BHW != self.ignore_value
-        units_N = (confidence_BHW[valid_BHW] * _UNITS).round().long()
-        bins_N = units_N * BINS // (_UNITS + 1)
-        right_N, kept_N = (said_BHW == truth_BHW)[valid_BHW], (confidence_BHW >= self.threshold)[valid_BHW]
-        cells_N = ((said_BHW[valid_BHW] * 2 + right_N) * 2 + kept_N) * BINS + bins_N
-        self.table += _count(cells_N, len(self.table)).to(self.device).long()
-        self.units_B += _count(bins_N, BINS, units_N).to(self.device)
+        units_BHW = (confidence_BHW * _UNITS).round().long()
+        bins_BHW = units_BHW * BINS // (_UNITS + 1)
+        cells_BHW = (
+            (said_BHW * 2 + (said_BHW == truth_BHW)) * 2 + (confidence_BHW >= self.threshold)
+        ) * BINS + bins_BHW
+        # Ignored pixels go to a cell of their own: to leave them out by a mask costs more than to count them.
+        cells, bins = (torch.where(valid_BHW, at, end) for at, end in ((cells_BHW, len(self.table)), (bins_BHW, BINS)))
+        self.table += _count(cells, len(self.table) + 1)[:-1].to(self.device).long()
+        self.units_B += _count(bins, BINS + 1, units_BHW)[:-1].to(self.device)
         images = len(said_BHW)
         places_BHW = torch.arange(images, device=said_BHW.device)[:, None, None] * self.classes + said_BHW
         size = images * self.classes
