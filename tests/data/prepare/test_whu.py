@@ -170,9 +170,7 @@ def test_a_gray_scene_is_no_image(whole: Path, tmp_path: Path) -> None:
 
 def test_without_rasterio_the_extra_is_named(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "semiseg.data.extras.find_spec", lambda name: None if name == "rasterio" else find(name)
-    )
+    monkeypatch.setattr("semiseg.data.extras.find_spec", lambda name: None if name == "rasterio" else find(name))
     with pytest.raises(DataError, match=r"rasterio is not installed[\s\S]*semiseg\[geo\]"):
         prepare("whu", whole, tmp_path / "out", workers=0)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semiseg.data.extras import require_library
 from semiseg.data.imports import coco, coloured, cvat_xml, labelme, labelstudio
 from semiseg.data.imports.classes import plan_classes
 from semiseg.data.imports.images import Images
@@ -145,7 +146,10 @@ def import_data(
     tree = open_tree(source)
     name = _chosen(tree, format)
     given = coloured.find_given(tree, Path(classes) if classes else None)
-    labels = _without(FORMATS[name].read(tree), leave_out)
+    labels = FORMATS[name].read(tree)
+    if any(shape.kind == "polygon" for item in labels.items for shape in item.shapes):
+        require_library("pycocotools", "import", reads="a polygon")
+    labels = _without(labels, leave_out)
     if any(item.mask for item in labels.items) and not (given and given.colours):
         coloured.refuse_nameless_colours(tree, labels, max_pixels)
     plan = plan_classes(labels, given, rest)

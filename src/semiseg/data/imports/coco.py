@@ -6,7 +6,6 @@ from collections import defaultdict
 from functools import partial
 from typing import Any
 
-from semiseg.data.extras import require_library
 from semiseg.data.imports.labels import BOX, Item, Labels, Shape
 from semiseg.data.imports.trees import MALFORMED, Tree, holds_json, json_files
 from semiseg.data.regions import box_region, coco_region
@@ -60,8 +59,6 @@ def read(tree: Tree) -> Labels:
             ) from error
         if strays:
             notes.append(f"{len(strays):,} annotations of images that {name} does not list: {some(strays, 5)}")
-    if any(shape.kind == "polygon" for drawn in shapes.values() for shape in drawn):
-        require_library("pycocotools", "import", reads="a polygon")
     found = [Item(image=item.image, size=item.size, shapes=shapes[item.image]) for item in items.values()]
     return Labels(items=found, classes=tuple(sorted(order, key=order.__getitem__)), notes=tuple(notes))
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from semiseg.data.extras import require_library
 from semiseg.data.imports.labels import BOX, Item, Labels, Shape
 from semiseg.data.imports.trees import Tree
 from semiseg.data.palette import Colour
@@ -63,8 +62,6 @@ def read(tree: Tree) -> Labels:
                 expected="a task exported as `CVAT for images 1.1`",
                 remedy="export it again in this format",
             ) from error
-    if any(shape.kind == "polygon" for item in items.values() for shape in item.shapes):
-        require_library("pycocotools", "import", reads="a polygon")
     drawn = {shape.label: None for item in items.values() for shape in item.shapes}
     return Labels(items=tuple(items.values()), classes=tuple(classes | drawn) if classes else (), colours=colours)
 

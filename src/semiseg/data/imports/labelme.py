@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semiseg.data.extras import require_library
 from semiseg.data.imports.labels import BOX, Item, Labels, Shape
 from semiseg.data.imports.trees import MALFORMED, Tree, holds_json, json_files
 from semiseg.data.regions import Region, box_region, placed, polygon_region
@@ -46,8 +45,6 @@ def read(tree: Tree) -> Labels:
                 expected="shapes and an imagePath, as Labelme saves them",
                 remedy="save the file again with Labelme",
             ) from error
-    if any(shape.kind == "polygon" for item in items for shape in item.shapes):
-        require_library("pycocotools", "import", reads="a polygon")
     return Labels(items=items)
 
 

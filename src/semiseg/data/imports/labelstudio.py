@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from semiseg.data.extras import require_library
 from semiseg.data.imports.labels import BOX, Item, Labels, Shape
 from semiseg.data.imports.trees import MALFORMED, Tree, holds_json, json_files
 from semiseg.data.regions import Region, box_region, numbers, polygon_region
@@ -68,8 +67,6 @@ def read(tree: Tree) -> Labels:
                 expected="a project exported as JSON or JSON-MIN",
                 remedy="export the project again",
             ) from error
-    if any(shape.kind == "polygon" for item in items for shape in item.shapes):
-        require_library("pycocotools", "import", reads="a polygon")
     notes = []
     if several:
         notes.append(f"{several:,} tasks have several annotations: the ground truth is taken, else the last")
