@@ -109,6 +109,15 @@ def test_s05_links_and_passwords_in_an_export_are_refused(tmp_path: Path) -> Non
         import_data(path, tmp_path / "out")
 
 
+def test_s05_a_directory_that_points_before_the_file_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.zip", ("images/a.png", b"x"))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\5\6") + 19] = 1  # the directory's offset
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a file that begins before its start in a ZIP: 'images/a\.png'"):
+        import_data(path, tmp_path / "out")
+
+
 def test_s05_an_export_that_stands_for_gigabytes_is_refused_by_its_directory(tmp_path: Path) -> None:
     source = packed(tmp_path / "x.zip", *((f"images/{number}.png", bytes(1 << 26)) for number in range(6)))
     assert source.stat().st_size < 500_000

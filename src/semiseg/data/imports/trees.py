@@ -213,7 +213,7 @@ def _refuse_bomb(parts: list[zipfile.ZipInfo], where: Path) -> None:
 
 
 def _refuse_strange(part: zipfile.ZipInfo, where: Path) -> None:
-    """Refuse what no annotation tool writes: a way out of the folder, a link, a part under a password."""
+    """Refuse what no annotation tool writes: a way out of the folder, a link, a part under a password or outside of the file."""
     name, mode = part.filename, part.external_attr >> 16
     steps = name.split("/")
     leads_out = name.startswith("/") or "\\" in name or "\0" in name or ":" in steps[0] or {"..", ".", ""} & {*steps}
@@ -224,6 +224,8 @@ def _refuse_strange(part: zipfile.ZipInfo, where: Path) -> None:
         if stat.S_ISLNK(mode)
         else "a file under a password"
         if part.flag_bits & 1
+        else "a file that begins before its start"
+        if part.header_offset < 0
         else ""
     )
     if what:
