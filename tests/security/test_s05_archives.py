@@ -109,6 +109,15 @@ def test_s05_links_and_passwords_in_an_export_are_refused(tmp_path: Path) -> Non
         import_data(path, tmp_path / "out")
 
 
+def test_s05_a_part_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path / "x.zip", ("images/a.png", b"x"))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 46] = 0  # where its name begins; a zero ends it
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a name that leads elsewhere in a ZIP: ''"):
+        import_data(path, tmp_path / "out")
+
+
 def test_s05_a_directory_that_points_before_the_file_is_refused(tmp_path: Path) -> None:
     path = packed(tmp_path / "x.zip", ("images/a.png", b"x"))
     content = bytearray(path.read_bytes())

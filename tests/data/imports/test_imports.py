@@ -333,6 +333,24 @@ def test_an_image_that_labelme_holds_is_taken_only_where_no_file_has_its_name(tm
     assert (tmp_path / "out/images/b.png").read_bytes() == picture(7)
 
 
+def test_of_two_images_of_a_name_that_labelme_holds_the_first_is_kept(tmp_path: Path) -> None:
+    drawn = {"shapes": [{"label": "crop", "points": [[0, 0], [9, 9]], "shape_type": "rectangle"}], "imagePath": "a.png"}
+    for folder, seed in (("one", 0), ("two", 1)):
+        held = base64.b64encode(picture(seed)).decode()
+        write_json(tmp_path / "marks" / folder / "a.json", drawn | {"imageData": held})
+    made = import_data(tmp_path / "marks", tmp_path / "out", boxes="fill")
+    assert (made.found.labeled, made.found.missing) == (["a.png"], ["two/a.png"])
+    assert (tmp_path / "out/images/a.png").read_bytes() == picture(0)
+
+
+@pytest.mark.parametrize("name", ["", "..", "folder/..", "a\0b"])
+def test_a_path_of_labelme_that_names_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    held = base64.b64encode(picture()).decode()
+    write_json(tmp_path / "marks" / "a.json", {"shapes": [], "imagePath": name, "imageData": held})
+    with pytest.raises(DataError, match="unreadable annotations"):
+        import_data(tmp_path / "marks", tmp_path / "out")
+
+
 def test_of_several_annotations_one_is_taken_and_predictions_never(tmp_path: Path, photos: Path) -> None:
     tasks = label_studio(MASKS, CLASSES)
     wrong = label_studio({"a.png": MASKS["b.png"]}, CLASSES)[0]["annotations"][0]

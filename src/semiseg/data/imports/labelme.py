@@ -51,6 +51,8 @@ def read(tree: Tree) -> Labels:
 def _item(name: str, content: dict[str, Any]) -> Item:
     # Windows writes backslashes. Only the name counts: a path may lead anywhere, so the image is looked for by name.
     image = PurePosixPath(str(content["imagePath"]).replace("\\", "/")).name
+    if image in ("", "..") or "\0" in image:
+        raise ValueError(f"an imagePath {image!r}")
     width, height = content.get("imageWidth"), content.get("imageHeight")
     data = content.get("imageData")
     return Item(

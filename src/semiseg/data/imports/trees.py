@@ -129,7 +129,8 @@ class Zip(Tree):
             self._zip = zipfile.ZipFile(where)
         except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
             raise DataError(f"unreadable ZIP ({error})", where=where, remedy="export the annotations again") from error
-        parts = [part for part in self._zip.infolist() if not part.is_dir()]
+        # Not `is_dir`, which fails on a part without a name.
+        parts = [part for part in self._zip.infolist() if not part.filename.endswith("/")]
         _refuse_bomb(parts, where)
         for part in parts:
             _refuse_strange(part, where)
@@ -213,7 +214,7 @@ def _refuse_bomb(parts: list[zipfile.ZipInfo], where: Path) -> None:
 
 
 def _refuse_strange(part: zipfile.ZipInfo, where: Path) -> None:
-    """Refuse what no annotation tool writes: a way out of the folder, a link, a part under a password or outside of the file."""
+    """Refuse what no annotation tool writes: ways out of the folder, links, passwords, parts outside of the file."""
     name, mode = part.filename, part.external_attr >> 16
     steps = name.split("/")
     leads_out = name.startswith("/") or "\\" in name or "\0" in name or ":" in steps[0] or {"..", ".", ""} & {*steps}

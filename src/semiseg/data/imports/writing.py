@@ -144,9 +144,10 @@ def _embedded(draft: Path, items: Sequence[Item], images: Images, found: Found, 
         if item.embedded is None or images.find(item.image) is not None:
             continue
         target = draft / "images" / Path(item.image).name
+        if target.exists():  # another image has its name
+            found.missing.append(item.image)
+            continue
         try:
-            if target.exists():
-                raise ValueError("another image has its name")
             target.write_bytes(item.embedded())
             image_size(target, wishes.max_pixels)
         except (ValueError, DataError):
