@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -60,6 +61,13 @@ def words(data: Path, tiny_words: Callable[..., list[str]]) -> Callable[..., lis
     return lambda *overrides: ["train", str(data), *tiny_words("x", *overrides)[1:]]
 
 
+def rgb_without_palette(root: Path) -> None:
+    spec = yaml.safe_load((root / "dataset.yaml").read_text())
+    del spec["palette"]
+    (root / "dataset.yaml").write_text(yaml.safe_dump(spec))
+    Image.new("RGB", (64, 64)).save(root / MASK)
+
+
 IMAGE, MASK = "images/scene_000000.png", "masks/scene_000000.png"
 SPOILT: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "missing mask": (lambda root: (root / MASK).unlink(), ("not found", MASK)),
@@ -68,7 +76,11 @@ SPOILT: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda root: Image.new("L", (64, 64), 77).save(root / MASK),
         ("mask values [77] are no class", MASK, "255 to ignore"),
     ),
-    "RGB mask": (lambda root: Image.new("RGB", (64, 64)).save(root / MASK), ("colours of no class", MASK)),
+    "RGB mask": (rgb_without_palette, ("mask with RGB pixels", MASK)),
+    "RGB mask of other colours": (
+        lambda root: Image.new("RGB", (64, 64)).save(root / MASK),
+        ("colours of no class", MASK),
+    ),
     "16-bit mask": (
         lambda root: Image.fromarray(np.full((64, 64), 900, np.uint16)).save(root / MASK),
         ("from 900 to 900", MASK),

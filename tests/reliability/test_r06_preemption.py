@@ -68,9 +68,9 @@ def test_r06_a_signal_in_an_evaluation_leaves_it_for_later(
     whole = train_tiny("whole", *LENGTHS)
     count = Evaluator._count
 
-    def signalled(self: Evaluator, models: Any, processes: Any, tick: Any) -> Any:
+    def signalled(self: Evaluator, *given: Any) -> Any:
         signal.raise_signal(signal.SIGTERM)
-        return count(self, models, processes, tick)
+        return count(self, *given)
 
     monkeypatch.setattr(Evaluator, "_count", signalled)
     with pytest.raises(RunStopped, match="3 of 7 steps"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from semiseg.cli import main
@@ -23,9 +24,20 @@ def append(path: Path, line: str) -> None:
     path.write_text(path.read_text() + line + "\n")
 
 
+def rgb_without_palette(root: Path) -> None:
+    spec = yaml.safe_load((root / "dataset.yaml").read_text())
+    del spec["palette"]
+    (root / "dataset.yaml").write_text(yaml.safe_dump(spec))
+    Image.new("RGB", (64, 64)).save(root / MASK)
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "label out of range": (lambda root: gray(77).save(root / MASK), ("mask values [77] are no class", MASK, "0 to 5")),
-    "RGB mask": (lambda root: Image.new("RGB", (64, 64)).save(root / MASK), ("mask with RGB pixels", MASK)),
+    "RGB mask": (rgb_without_palette, ("mask with RGB pixels", MASK)),
+    "RGB mask of other colours": (
+        lambda root: Image.new("RGB", (64, 64)).save(root / MASK),
+        ("colours of no class", MASK),
+    ),
     "mask with alpha": (lambda root: Image.new("LA", (64, 64)).save(root / MASK), ("mask with LA pixels", MASK)),
     "16-bit values": (
         lambda root: Image.fromarray(np.full((64, 64), 300, np.uint16)).save(root / MASK),
