@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from deeplab import deeplab_names, from_file  # tests/support/deeplab.py
-from fidelity import apart, draws  # benchmarks/fidelity.py
+from fidelity import apart, computing_in, draws  # benchmarks/fidelity.py
 from torch import Tensor
 
 from semiseg.errors import ModelError
@@ -28,7 +28,11 @@ def test_levels_logits_and_norms_are_the_published_ones(encoder: str, tmp_path: 
         for index, level in enumerate(segmenter.eval().encoder(images)):
             assert apart(level, golden[f"level{index}"]) < 1e-4
         assert apart(segmenter(images[:, None]), golden["logits"]) < 1e-4
-        assert apart(segmenter.train()(images[:, None]), golden["train_logits"]) < 1e-4
+        # In float64, as the public code was run: the norm of pooled pixels divides by the variance of two values, and
+        # the rounding of float32 becomes 2e-3 of the logits, another one on each processor.
+        with computing_in("float64"):
+            trained = segmenter.double().train()(images.double()[:, None])
+        assert apart(trained, golden["train_logits"]) < 1e-9
     state = segmenter.state_dict()
     names = sorted((name, key) for key, name in deeplab_names(state).items())
     for kind in ("running_mean", "running_var"):
