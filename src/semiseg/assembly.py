@@ -23,7 +23,7 @@ from semiseg.engine.schedule import build_optimizer, lr_scale
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
 from semiseg.methods import Context, Method, SharedSettings, find_method
-from semiseg.models import ModelCard, Segmenter
+from semiseg.models import ModelCard, Segmenter, Training
 
 
 def run_name(config: Config) -> str:
@@ -137,6 +137,13 @@ def make_task(
         levels=spec.levels,
         precision=config.precision,
         model=student.config,
+        training=Training(
+            dataset=spec.name,
+            method=config.method,
+            labeled=len(dataset.labeled),
+            unlabeled=len(dataset.unlabeled) if method.learns_unlabeled else 0,
+            val=len(dataset.val),
+        ),
     )
     inference = inference_of(card, student.patch, device=processes.device)
     return Task(

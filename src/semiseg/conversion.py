@@ -14,7 +14,8 @@ from semiseg.errors import ModelError, closest
 from semiseg.files import whole_file
 from semiseg.models.card import ModelCard
 from semiseg.models.published import MASK_TOKEN, Part, build_published, read_published, write_published
-from semiseg.models.store import find_model, load_model, save_model
+from semiseg.models.segmenter import load_model
+from semiseg.models.store import find_model, save_model
 from semiseg.models.weights import read_tensors
 
 MASK_TOKEN_FILE = "mask_token.safetensors"

@@ -12,7 +12,7 @@ import torch
 
 from semiseg.errors import ModelError
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter, load_model, read_card, save_model
-from semiseg.models.card import render_card
+from semiseg.models.readme import render_readme
 
 NANO = ModelConfig(encoder="vit_nano", weights="random", features=8)
 
@@ -101,10 +101,10 @@ def test_the_model_card_shows_classes_figures_and_use(saved: tuple[Path, Segment
 
 def test_the_model_card_states_the_licence_of_the_encoders_weights() -> None:
     config = ModelConfig(encoder="dinov3_small", license="dinov3")
-    text = render_card(make_card(config))
+    text = render_readme(make_card(config))
     assert "The encoder's weights are under the [DINOv3 License](https://ai.meta.com/" in text
     for free in (replace(config, weights="random"), replace(config, encoder="dinov2_small")):
-        assert "License" not in render_card(make_card(free))
+        assert "License" not in render_readme(make_card(free))
 
 
 def test_a_model_that_was_made_under_a_licence_loads_without_asking_for_it(tmp_path: Path) -> None:

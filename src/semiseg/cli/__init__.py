@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 
 from semiseg import __version__
 from semiseg.cli.data import data_verb
-from semiseg.cli.models import compare_verb, convert_verb, evaluate_verb, export_verb, predict_verb, report_verb
+from semiseg.cli.models import (
+    compare_verb,
+    convert_verb,
+    evaluate_verb,
+    export_verb,
+    predict_verb,
+    push_verb,
+    report_verb,
+)
 from semiseg.cli.recipes import recipes_verb
 from semiseg.cli.training import demo_verb, doctor_verb, fetch_verb, plan_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
@@ -23,6 +31,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
   semiseg predict MODEL IMAGES --out DIR   masks for a file, a folder or a list, of any size; pairs with --second
   semiseg export MODEL --out FILE.onnx  a model that runs without this package, checked against it
+  semiseg push MODEL OWNER/NAME         send a model to the Hugging Face hub
   semiseg report RUN                    write RUN/report.html again
   semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
@@ -100,6 +109,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate_verb,
     "predict": predict_verb,
     "export": export_verb,
+    "push": push_verb,
     "report": report_verb,
     "compare": compare_verb,
     "recipes": recipes_verb,

@@ -1,4 +1,4 @@
-"""The verbs of a finished run and its model: evaluate, predict, export, report, compare, convert."""
+"""The verbs of a finished run and its model: evaluate, predict, export, push, report, compare, convert."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from semiseg.api import ModelEvaluation
     from semiseg.data import DataConfig
 
+_MODEL = "a run directory, the model directory in it, or hf:OWNER/NAME of the hub"
 _IMAGES = "an image, a folder, or a list (.txt, a path a line); of pairs a folder with A/ and B/ will do"
 
 
@@ -22,7 +23,7 @@ def evaluate_verb(words: list[str]) -> None:
     from semiseg.cli.progress import shown_progress
 
     parser = Parser("evaluate", "Evaluate a saved model as training does.")
-    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("model", type=Path, help=_MODEL)
     _add_data(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_precision(parser)
@@ -101,7 +102,7 @@ def predict_verb(words: list[str]) -> None:
     from semiseg.prediction import predict
 
     parser = Parser("predict", "Write a mask for each image; finished ones are skipped, so it can be interrupted.")
-    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("model", type=Path, help=_MODEL)
     parser.add_argument("images", type=Path, help=_IMAGES)
     parser.add_argument("--second", type=Path, help="of pairs: the later image, or a folder with the same names")
     parser.add_argument("--out", type=Path, required=True, help="where the masks go, in the folders of the images")
@@ -154,7 +155,7 @@ def export_verb(words: list[str]) -> None:
     from semiseg.exporting import export
 
     parser = Parser("export", "Write a model as ONNX (or torch.export), and hold it against the model.")
-    parser.add_argument("model", type=Path, help="a run directory, or the model directory in it")
+    parser.add_argument("model", type=Path, help=_MODEL)
     parser.add_argument("--out", type=Path, required=True, help="FILE.onnx, or FILE.pt2 of torch.export")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"), help="of an ONNX file")
     help_ = "height and width of all pictures it will see; default: any"
@@ -177,6 +178,25 @@ def export_verb(words: list[str]) -> None:
     for line in found.lines():
         print(line)
     write_json(options.json, asdict(found) | {"path": str(found.path)})
+
+
+def push_verb(words: list[str]) -> None:
+    """Send a model to the hub."""
+    from semiseg.models import load_model
+
+    parser = Parser("push", "Send a model to the Hugging Face hub: its weights, its configuration and a page about it.")
+    parser.add_argument("model", type=Path, help=_MODEL)
+    parser.add_argument("repo", help="OWNER/NAME; made if need be")
+    parser.add_argument("--private", action="store_true", help="a new repository is for you alone")
+    parser.add_argument("--license", help="of the model, as the hub names it, such as apache-2.0")
+    parser.add_argument("--message", default="Upload a model of semiseg", help="of the commit")
+    options = parser.parse_args(words)
+    segmenter, _ = load_model(options.model)
+    url = segmenter.push_to_hub(
+        options.repo, private=options.private or None, license=options.license, message=options.message
+    )
+    print(f"{url}\nuse it: semiseg predict hf:{options.repo} IMAGES --out masks")
+    write_json(options.json, {"commit": url, "model": f"hf:{options.repo}"})
 
 
 def report_verb(words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a saved model says about itself: the contents of its `config.json` and of its `README.md`."""
+"""What a saved model says about itself: the contents of its `config.json`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ from typing import Any, Literal, get_args
 from semiseg.errors import ModelError, closest
 from semiseg.models.config import MAX_CHANNELS, ModelConfig, Trains
 from semiseg.models.decoders import DECODERS
-from semiseg.models.encoders import LICENSES, needed_license
+from semiseg.models.encoders import LICENSES
 from semiseg.models.necks import NECKS
 
-VERSION = 2
-"""The version of the layout; a reader refuses a higher one. Version 1 said `freeze_encoder` for `trains: decoder`."""
+VERSION = 3
+"""The version of the layout; a reader refuses a higher one. Version 1 said `freeze_encoder` for `trains: decoder`,
+version 2 had no `training`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a model has learned from, for who reads about it. Checked with its card."""
+
+    dataset: str
+    """Name of the data set."""
+    method: str
+    """Name of the method."""
+    labeled: int
+    """Labeled images, or pairs."""
+    unlabeled: int
+    """Unlabeled ones that were learned from."""
+    val: int
+    """Images, or pairs, that the metrics are about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +66,8 @@ class ModelCard:
     """The network."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What it reached, by name, as finite fractions."""
+    training: Training | None = None
+    """What it has learned from; None: not known."""
     version: int = VERSION
     """The version of the layout."""
 
@@ -76,6 +95,11 @@ def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
         ("levels", _is_levels(card.levels, card.bands), "a pair (low, high) for each of one or three bands, or none"),
         ("precision", card.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
         ("metrics", _is_metrics(card.metrics), "names with finite numbers"),
+        (
+            "training",
+            card.training is None or _is_training(card.training),
+            "names of a data set and a method, and counts",
+        ),
         ("model", isinstance(card.model, ModelConfig), "the configuration of a model"),
     )
 
@@ -152,6 +176,16 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_training(training: object) -> bool:
+    return isinstance(training, Training) and (
+        all(
+            isinstance(name, str) and name.isprintable() and len(name) <= 200
+            for name in (training.dataset, training.method)
+        )
+        and all(_is_int(count, 0, 2**40) for count in (training.labeled, training.unlabeled, training.val))
+    )
+
+
 def _is_metrics(metrics: object) -> bool:
     return isinstance(metrics, dict) and all(
         isinstance(name, str) and name.isprintable() and type(value) in (int, float) and math.isfinite(value)
@@ -172,7 +206,12 @@ def card_from_json(data: object, where: object) -> ModelCard:
     """
     values = _known_keys(ModelCard, data, where)
     values["model"] = ModelConfig(**_known_keys(ModelConfig, _of_version_1(values["model"]), where))
-    return ModelCard(**{**values, "version": VERSION} if values.get("version") == 1 else values)
+    if values.get("training") is not None:
+        values["training"] = Training(**_known_keys(Training, values["training"], where))
+    return ModelCard(**{**values, "version": VERSION} if values.get("version") in _EARLIER else values)
+
+
+_EARLIER = (1, 2)
 
 
 def _of_version_1(model: object) -> object:
@@ -182,7 +221,7 @@ def _of_version_1(model: object) -> object:
     return {**kept, "trains": "decoder" if model["freeze_encoder"] else "all"}
 
 
-def _known_keys(kind: type[ModelCard | ModelConfig], data: object, where: object) -> dict[str, Any]:
+def _known_keys(kind: type[ModelCard | ModelConfig | Training], data: object, where: object) -> dict[str, Any]:
     """Return the items of a JSON object, lists as tuples, if its keys are those of a dataclass."""
     names = {entry.name for entry in fields(kind)}
     needed = {e.name for e in fields(kind) if e.default is MISSING and e.default_factory is MISSING}
@@ -201,62 +240,3 @@ def _unusable(what: str, where: object) -> ModelError:
 
 def _tuples(value: object) -> object:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def render_card(card: ModelCard) -> str:
-    """Return the `README.md` of a model: what it is, how to use it, its classes and its figures."""
-    task = "change detection (pairs of images)" if card.frames == 2 else "semantic segmentation"
-    classes = [
-        f"| {index} | {_cell(name)} | #{red:02x}{green:02x}{blue:02x} |"
-        for index, (name, (red, green, blue)) in enumerate(zip(card.classes, card.palette, strict=True))
-    ]
-    metrics = [f"| {_cell(name)} | {value:.4f} |" for name, value in card.metrics.items()]
-    table = ["", "## Figures", "", "| metric | value |", "|---|---|", *metrics] if metrics else []
-    head = _HEAD.format(task=task, card=card, terms=_terms(card.model)).splitlines()
-    return "\n".join([*head, *classes, *table, ""])
-
-
-def _terms(model: ModelConfig) -> str:
-    """Return a paragraph on the licence of the encoder's weights, nothing if they are free for every use."""
-    if model.weights == "random" or model.license is None or model.license != needed_license(model.encoder):
-        return ""
-    terms = LICENSES[model.license]
-    return (
-        f"\nThe encoder's weights are under the [{terms.title}]({terms.url}): read it before passing this model on.\n"
-    )
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-_HEAD = """\
----
-library_name: semiseg
-pipeline_tag: image-segmentation
----
-# A model for {task}
-
-`{card.model.encoder}` with the decoder `{card.model.decoder}`, trained on crops of {card.crop} pixels and
-evaluated by the `{card.protocol}` protocol.
-{terms}
-## Use
-
-```
-semiseg predict DIR IMAGES --out masks/
-```
-
-```python
-import semiseg
-
-model = semiseg.load("DIR")
-```
-
-`DIR` is the directory of this file.
-
-## Classes
-
-Pixels of the value {card.ignore_value} belong to no class.
-
-| id | name | colour |
-|---|---|---|"""

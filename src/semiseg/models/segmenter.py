@@ -1,19 +1,25 @@
-"""The segmenter: an encoder, the fusion of a sample's frames, perhaps a neck, and a decoder."""
+"""The segmenter: encoder, fusion of a sample's frames, perhaps a neck, and decoder; built, saved and loaded."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
+from semiseg.models.card import ModelCard
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders import Decoder, FeatureHook, LevelHook, build_decoder
 from semiseg.models.draws import draws_of
 from semiseg.models.encoders import Encoder, build_encoder
+from semiseg.models.hub import PREFIX, WEIGHTS, upload_model
 from semiseg.models.layers import resize_bilinear
 from semiseg.models.necks import Neck, build_neck
+from semiseg.models.store import find_model, network_of, read_card, refuse_other_weights, save_model
+from semiseg.models.weights import load_strictly, read_tensors
 from semiseg.seeding import counted
 
 
@@ -28,10 +34,14 @@ class Segmenter(nn.Module):
         num_classes: K.
         frames: T, 1 for segmentation, 2 for change detection.
         seed: of what its layers draw in training.
+
+    Attributes:
+        card: what the saved model that it was loaded from says about itself; None before it is saved.
     """
 
     mean: Tensor
     std: Tensor
+    card: ModelCard | None = None
 
     def __init__(
         self,
@@ -111,6 +121,76 @@ class Segmenter(nn.Module):
         pairs = [level.unflatten(0, (-1, self.frames)) for level in levels]
         return [(pair[:, 0] - pair[:, 1]).abs() for pair in pairs]
 
+    def save_pretrained(
+        self, directory: Path | str, card: ModelCard | None = None, *, license: str | None = None
+    ) -> None:
+        """Write a model directory in the layout of the hub: `config.json`, `model.safetensors` and `README.md`.
+
+        Args:
+            directory: where to; other files in it are left alone.
+            card: classes, colours and the like; default: those it was loaded with.
+            license: of the model, for its README, as the hub names it (`apache-2.0`).
+
+        Raises:
+            ModelError: no card, or one of another model.
+            FileError: a file cannot be written.
+        """
+        save_model(Path(directory), self, self._known(card), license=license)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        card: ModelCard | None = None,
+        *,
+        private: bool | None = None,
+        license: str | None = None,
+        token: str | None = None,
+        message: str = "Upload a model of semiseg",
+    ) -> str:
+        """Send the model to the hub, as one commit of a repository that is made if need be.
+
+        Args:
+            repo: `OWNER/NAME`.
+            card: classes, colours and the like; default: those it was loaded with.
+            private: whether a new repository is; default: as the owner's settings have it.
+            license: of the model, as the hub names it (`apache-2.0`).
+            token: that may write; default: what `hf auth login` or `HF_TOKEN` gives.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ModelError: no card, no such name, or the hub refuses.
+        """
+        with TemporaryDirectory() as folder:
+            save_model(Path(folder), self, self._known(card), name=PREFIX + repo, license=license)
+            return upload_model(Path(folder), repo, private=private, token=token, message=message)
+
+    @staticmethod
+    def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Segmenter:
+        """Load a saved model, in evaluation mode; nothing of it is executed.
+
+        Args:
+            source: a run directory or a model directory; else a model of the hub, `OWNER/NAME` or
+                `OWNER/NAME@REVISION`, which stays in the hub's cache.
+            device: where it goes.
+
+        Raises:
+            ModelError: no such model, or one that is malformed or cannot be had.
+        """
+        is_here = Path(source).exists() or str(source).startswith(PREFIX)
+        return load_model(source if is_here else f"{PREFIX}{source}", device)[0]
+
+    def _known(self, card: ModelCard | None) -> ModelCard:
+        if (known := card or self.card) is None:
+            raise ModelError(
+                "the model does not know what its classes are called",
+                expected="a ModelCard",
+                remedy="give one as `card`, or load the model with from_pretrained",
+            )
+        return known
+
     def _check(self, images: Tensor) -> None:
         if images.ndim != 5 or images.shape[1:3] != (self.frames, 3):
             raise ModelError(
@@ -164,3 +244,36 @@ def configured_encoder(config: ModelConfig, seed: int) -> Encoder:
     """
     with counted(seed, "init encoder"):
         return build_encoder(config.encoder, config.weights, config.license)
+
+
+def load_model(directory: Path | str, device: torch.device | str = "cpu") -> tuple[Segmenter, ModelCard]:
+    """Read a model directory; strict, and nothing in it is executed.
+
+    Args:
+        directory: what `save_model` wrote, the run directory around it, or a model of the hub, `hf:OWNER/NAME`.
+        device: where the model goes.
+
+    Returns:
+        The model in evaluation mode and its card. The model's own `config.weights` is `random`: it is complete
+        without the encoder's origin, which the card keeps.
+
+    Raises:
+        ModelError: a file is missing, malformed or does not fit.
+    """
+    directory = find_model(directory)
+    card = read_card(directory)
+    weights = directory / WEIGHTS
+    refuse_other_weights(_announced(card), weights)
+    segmenter = build_segmenter(network_of(card.model), len(card.classes), card.frames)
+    load_strictly(segmenter, read_tensors(weights), where=weights)
+    segmenter.card = card
+    return segmenter.to(device).eval(), card
+
+
+def _announced(card: ModelCard) -> dict[str, Tensor] | None:
+    """Return the network's tensors without content; None for one that cannot be built so, of which all are small."""
+    try:
+        with torch.device("meta"):
+            return build_segmenter(network_of(card.model), len(card.classes), card.frames).state_dict()
+    except RuntimeError:  # MiT, of another library, looks at values while it is built
+        return None

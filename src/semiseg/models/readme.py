@@ -1,0 +1,158 @@
+"""The `README.md` of a saved model, which the hub shows as its page: what it is, how to use it, how good it is."""
+
+from __future__ import annotations
+
+import re
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from semiseg.models.card import ModelCard
+from semiseg.models.encoders import LICENSES, needed_license
+from semiseg.models.encoders.licenses import License
+
+_SCORES = {"miou": ("mean_iou", "val mIoU"), "changed_iou": ("iou", "val IoU of the changed class")}
+"""The figures that the hub lists: its type of metric, and what is shown."""
+
+_ID = re.compile(r"[\w.-]{1,96}")
+"""What the hub takes for the name of a data set."""
+
+
+def render_readme(card: ModelCard, *, name: str = "DIR", license: str | None = None) -> str:
+    """Return the page of a model.
+
+    Args:
+        card: of the model.
+        name: what stands for the model in the commands: `hf:OWNER/NAME`, or `DIR` for the folder of the page.
+        license: of the model, as the hub names it (`apache-2.0`); default: none but what the encoder's weights demand.
+    """
+    classes = [
+        f"| {index} | {_cell(name)} | #{red:02x}{green:02x}{blue:02x} |"
+        for index, (name, (red, green, blue)) in enumerate(zip(card.classes, card.palette, strict=True))
+    ]
+    metrics = [f"| {_cell(name)} | {value:.4f} |" for name, value in card.metrics.items()]
+    table = ["", "## Figures", "", *_judged_on(card), "| metric | value |", "|---|---|", *metrics] if metrics else []
+    head = _PAGE.format(
+        about=front_matter(card, license),
+        task=_task(card),
+        card=card,
+        name=name,
+        terms=_terms(card),
+        learned=_learned(card),
+    )
+    of_folder = ["`DIR` is the folder of this file.", ""] if name == "DIR" else []
+    return "\n".join([head, *of_folder, *_CLASSES.format(card=card).splitlines(), *classes, *table, ""])
+
+
+def front_matter(card: ModelCard, license: str | None = None) -> str:
+    """Return what the hub reads about a model, as YAML: library, task, licence, tags, data set and metrics."""
+    terms = _license_of_weights(card)
+    other = terms is not None and license is None
+    training = card.training
+    data = ModelCardData(
+        library_name="semiseg",
+        pipeline_tag="image-segmentation",
+        license="other" if other else license,
+        license_name=terms.title if other and terms else None,
+        license_link=terms.url if other and terms else None,
+        tags=["semiseg", *(["change-detection"] if card.frames == 2 else []), *([training.method] if training else [])],
+        datasets=[training.dataset] if training and _ID.fullmatch(training.dataset) else None,
+        model_name=training.dataset if training else "semiseg",
+        eval_results=_results(card) or None,
+    )
+    return str(data.to_yaml())
+
+
+def _results(card: ModelCard) -> list[EvalResult]:
+    """Return the figures that the hub lists, of models whose data set is known."""
+    if card.training is None:
+        return []
+    return [
+        EvalResult(
+            task_type="image-segmentation",
+            dataset_type=card.training.dataset,
+            dataset_name=card.training.dataset,
+            dataset_split="val",
+            metric_type=kind,
+            metric_name=title,
+            metric_value=round(card.metrics[name], 4),
+        )
+        for name, (kind, title) in _SCORES.items()
+        if name in card.metrics
+    ]
+
+
+def _task(card: ModelCard) -> str:
+    return "change detection (pairs of images)" if card.frames == 2 else "semantic segmentation"
+
+
+def _learned(card: ModelCard) -> str:
+    """Return a sentence on what the model has learned from, nothing where that is not known."""
+    training, kind = card.training, "pairs" if card.frames == 2 else "images"
+    if training is None:
+        return ""
+    return (
+        f"It learned `{_plain(training.dataset)}` from {training.labeled:,} labeled "
+        f"and {training.unlabeled:,} unlabeled {kind} by `{_plain(training.method)}`.\n"
+    )
+
+
+def _judged_on(card: ModelCard) -> list[str]:
+    if card.training is None:
+        return []
+    return [f"On {card.training.val:,} val {'pairs' if card.frames == 2 else 'images'}, as fractions.", ""]
+
+
+def _license_of_weights(card: ModelCard) -> License | None:
+    """Return the terms of the encoder's weights, if they are not free for every use."""
+    model = card.model
+    if model.weights == "random" or model.license is None or model.license != needed_license(model.encoder):
+        return None
+    return LICENSES[model.license]
+
+
+def _terms(card: ModelCard) -> str:
+    if (terms := _license_of_weights(card)) is None:
+        return ""
+    return (
+        f"\nThe encoder's weights are under the [{terms.title}]({terms.url}): read it before passing this model on.\n"
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "'")
+
+
+_PAGE = """\
+---
+{about}
+---
+# A model for {task}
+
+`{card.model.encoder}` with the decoder `{card.model.decoder}`, trained on crops of {card.crop} pixels and
+evaluated by the `{card.protocol}` protocol.
+{learned}{terms}
+## Use
+
+```
+semiseg predict {name} IMAGES --out masks/
+```
+
+```python
+import semiseg
+
+model = semiseg.load("{name}")
+mask_HW = model.mask("photo.jpg")
+```
+"""
+
+_CLASSES = """\
+## Classes
+
+Pixels of the value {card.ignore_value} belong to no class.
+
+| id | name | colour |
+|---|---|---|"""
