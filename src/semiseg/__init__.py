@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from semiseg.quickstart import demo
     from semiseg.reporting import report
     from semiseg.reporting.comparison import compare
+    from semiseg.teaching import distill
 
 # Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "build_segmenter": "semiseg.models",
     "compare": "semiseg.reporting.comparison",
     "demo": "semiseg.quickstart",
+    "distill": "semiseg.teaching",
     "doctor": "semiseg.machine",
     "evaluate": "semiseg.api",
     "export": "semiseg.exporting",
@@ -62,6 +64,7 @@ __all__ = [
     "build_segmenter",
     "compare",
     "demo",
+    "distill",
     "doctor",
     "evaluate",
     "export",

@@ -15,6 +15,7 @@ from semiseg.data import (
     Judges,
     RunData,
     check_labeled,
+    check_labels,
     find_judges,
     open_data,
 )
@@ -109,6 +110,8 @@ def opened_task(config: Config, *, resume: bool | Literal["auto"] = False) -> It
         unlabeled = division.unlabeled > 0
         data = open_data(config.data, run.data, resumed=resume, unlabeled=unlabeled, peers=processes)
         dataset = data.dataset
+        if config.data.teacher:
+            check_labels(Path(config.data.teacher), dataset.unlabeled, dataset.spec)
         student = build_segmenter(
             config.model, dataset.spec.num_classes, frames=len(dataset.spec.frames), seed=config.seed
         )

@@ -73,6 +73,13 @@ def build_method(config: Config, processes: Processes, spec: DatasetSpec, studen
         SemisegError: the method is unknown, or cannot train so.
     """
     method = find_method(config.method)
+    if config.data.teacher and not method.learns_taught:
+        raise ConfigError(
+            f"the method {config.method} cannot learn a trained teacher's labels",
+            where="data.teacher",
+            expected="the method fixmatch or unimatch_v2",
+            remedy="correct --method, or leave --data.teacher out",
+        )
     own = getattr(config, config.method, None) or method.config_class()
     shared = SharedSettings(loss=config.loss, consistency=config.consistency)
     context = Context(

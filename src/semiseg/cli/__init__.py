@@ -19,7 +19,7 @@ from semiseg.cli.models import (
     report_verb,
 )
 from semiseg.cli.recipes import recipes_verb
-from semiseg.cli.training import demo_verb, doctor_verb, fetch_verb, plan_verb, slurm_verb, train_verb
+from semiseg.cli.training import demo_verb, distill_verb, doctor_verb, fetch_verb, plan_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
 from semiseg.printable import printable
 
@@ -28,6 +28,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg demo                          see it work on drawn scenes, in minutes, on a CPU
   semiseg plan RECIPE|CONFIG|FOLDER     how long, how much memory, with which settings, before you train
   semiseg train RECIPE|CONFIG|FOLDER    train; overrides as --key value (semiseg train -h)
+  semiseg distill RUN --encoder NAME    a smaller (or other) student of a trained model, by its labels
   semiseg evaluate MODEL                mIoU, class by class, of a saved model on its val images
   semiseg predict MODEL IMAGES --out DIR   masks for a file, a folder or a list, of any size; pairs with --second
   semiseg export MODEL --out FILE.onnx  a model that runs without this package, checked against it
@@ -106,6 +107,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo_verb,
     "plan": plan_verb,
     "train": train_verb,
+    "distill": distill_verb,
     "evaluate": evaluate_verb,
     "predict": predict_verb,
     "export": export_verb,

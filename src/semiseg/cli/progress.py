@@ -38,6 +38,8 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
             if bar.tasks[0].total is None:
                 bar.reset(task, total=count, completed=done)
             bar.update(task, completed=done)
+            if done >= count:
+                bar.stop()  # what follows may say something itself
 
         yield show
 

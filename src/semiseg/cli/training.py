@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 from dataclasses import asdict
@@ -87,6 +88,33 @@ def _facts(run: TrainedRun) -> dict[str, Any]:
         "steps": result.steps,
         "seconds": result.seconds,
     }
+
+
+def distill_verb(words: list[str]) -> None:
+    """Train a student on the labels of trained teachers."""
+    from semiseg.cli.progress import shown_progress
+    from semiseg.teaching import SCALES, distill, student_config
+
+    parser = Parser("distill", "Trained teachers label every unlabeled image once; a student learns from the labels.")
+    parser.usage = "semiseg distill RUN [RUN ...] --encoder NAME [--resume [auto]] [--json FILE] [--key value ...]"
+    parser.add_argument("teachers", type=Path, nargs="+", metavar="RUN", help="run directories; several vote")
+    parser.add_argument("--encoder", required=True, help="of the student")
+    parser.add_argument("--labels", type=Path, help="where the teachers' labels go; default: labels in the first run")
+    parser.add_argument("--scales", type=float, nargs="+", default=list(SCALES), help="sizes at which teachers look")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, default=True, help="see each mirrored too")
+    parser.add_argument("--resume", nargs="?", choices=["auto"], const=True, default=False, help="as of train")
+    known, overrides = parser.parse_known_args(words)
+    config = student_config(known.teachers[0], known.encoder, overrides)
+    how = {"labels": known.labels, "scales": known.scales, "flip": known.flip, "resume": known.resume}
+    with shown_progress("labels") as progress:
+        found = distill(known.teachers, config, progress=progress, **how)
+    if os.environ.get("RANK", "0") != "0":
+        return  # the main process speaks for all
+    print(f"{printable(found.headline)}")
+    for line in found.details:
+        print(printable(line))
+    print(f"model:  {found.run.path / 'model'}\nreport: {found.run.path / 'report.html'}")
+    write_json(known.json, _facts(found.run) | {"headline": found.headline, "details": found.details})
 
 
 def plan_verb(words: list[str]) -> None:

@@ -10,6 +10,7 @@ from semiseg.data.opening import RunData, open_data
 from semiseg.data.quarantine import Quarantine
 from semiseg.data.spec import DatasetSpec
 from semiseg.data.stream import Division, TrainStream
+from semiseg.data.taught import check_labels
 from semiseg.data.workers import iterate, loader_workers
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Unlabeled",
     "check_dataset",
     "check_labeled",
+    "check_labels",
     "find_judges",
     "iterate",
     "load_dataset",

@@ -26,12 +26,24 @@ class Labeled:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """What a trained teacher says of unlabeled crops: `label_BHW` uint8, `confidence_BHW` uint8 (255 is sure)."""
+
+    label_BHW: Tensor
+    confidence_BHW: Tensor
+
+
+@dataclass(frozen=True)
 class Unlabeled:
-    """Unlabeled crops: `images_BTHWC` uint8, `ignore_BHW` bool (padding), and the draws of each strong view."""
+    """Unlabeled crops: `images_BTHWC` uint8, `ignore_BHW` bool (padding), and the draws of each strong view.
+
+    `taught` is there where the run has the labels of a trained teacher.
+    """
 
     images_BTHWC: Tensor
     ignore_BHW: Tensor
     views: tuple[ViewDraws, ...]
+    taught: Taught | None = None
 
     @property
     def images_BTCHW(self) -> Tensor:
@@ -109,8 +121,13 @@ class Batch:
     damaged: tuple[tuple[str, str], ...] = ()
 
     def _moved(self, move: Callable[[Tensor], Tensor], views: Callable[[ViewDraws], ViewDraws]) -> Batch:
+        def taught(labels: Taught | None) -> Taught | None:
+            return labels and Taught(move(labels.label_BHW), move(labels.confidence_BHW))
+
         def moved(u: Unlabeled | None) -> Unlabeled | None:
-            return u and Unlabeled(move(u.images_BTHWC), move(u.ignore_BHW), tuple(map(views, u.views)))
+            return u and Unlabeled(
+                move(u.images_BTHWC), move(u.ignore_BHW), tuple(map(views, u.views)), taught(u.taught)
+            )
 
         labeled = self.labeled
         return replace(

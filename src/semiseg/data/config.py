@@ -34,6 +34,9 @@ class DataConfig:
     """Seed of the draws of `split` by number and of the held-out part."""
     unlabeled: tuple[str, ...] | str = ()
     """More unlabeled images: a folder anywhere on disk (of pairs: with `A/` and `B/`), or a list `[FOLDER, FOLDER]`."""
+    teacher: str | None = None
+    """Folder with the labels that a trained teacher gave the unlabeled images, as `semiseg distill` makes them.
+    FixMatch and UniMatch V2 learn these in place of those of their own average; see `consistency.own_from`."""
     crop: int = 518
     """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
     scale: tuple[float, float] = (0.5, 2.0)

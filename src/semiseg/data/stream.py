@@ -15,13 +15,14 @@ from torch.utils.data import Dataset as TorchDataset
 
 from semiseg.augment import StrongViewConfig, ViewDraws, cutmix, draw_view, stack_views
 from semiseg.data.bands import read_picture
-from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Unlabeled
+from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Taught, Unlabeled
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
 from semiseg.data.lists import Sample, listed_name
 from semiseg.data.manifest import hold_against
 from semiseg.data.spec import read_class_ids
+from semiseg.data.taught import read_label
 from semiseg.errors import DataError
 from semiseg.seeding import rng
 
@@ -193,15 +194,21 @@ class TrainStream(TorchDataset[Batch]):
         strong = "strong view" if purpose == "unlabeled" else f"strong view of {purpose}"
         images, ignores, ids = [], [], []
         drawn: list[list[ViewDraws]] = []
+        taught: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         for slot in slots:
             sample, frames = self._draw_unlabeled(epoch, slot, purpose, damaged)
             geometry = self._draw_geometry(epoch, purpose, slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             ignores.append(padding(geometry))
             drawn.append(self._draw_views(strong, epoch, slot, len(frames), self.views))
+            if self.config.teacher:
+                maps = read_label(Path(self.config.teacher), sample, frames[0].size)
+                label_HW, confidence_HW = (crop_mask(map_HW, geometry, fill=0) for map_HW in maps)
+                taught.append((label_HW, confidence_HW))
             ids.append(sample.id)
         views = tuple(map(stack_views, zip(*drawn, strict=True)))
-        return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), views), ids
+        said = Taught(*(torch.from_numpy(np.stack(maps)) for maps in zip(*taught, strict=True))) if taught else None
+        return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), views, said), ids
 
     def _draw_unlabeled(
         self, epoch: int, slot: int, purpose: str, damaged: dict[str, str]

@@ -92,6 +92,11 @@ class RunDirectory:
         return self.path / "twin.json"
 
     @property
+    def distilled(self) -> Path:
+        """What the run, a student, gained and lost beside its teachers."""
+        return self.path / "distilled.json"
+
+    @property
     def extremes(self) -> Path:
         """The val images that the newest evaluation found worst and best."""
         return self.path / "worst_and_best.png"

@@ -55,6 +55,7 @@ class Method(ABC, Generic[C]):
     Attributes:
         config_class: the dataclass of the method's own settings; they are the section of the method's name.
         learns_unlabeled: whether unlabeled images are used.
+        learns_taught: whether labels of a trained teacher can take the place of the own teacher's.
         views: strong views drawn of each unlabeled image.
         labeled_views: strong views drawn of each labeled image.
         second_unlabeled: whether CutMix pastes from a second, independently drawn unlabeled batch.
@@ -65,6 +66,7 @@ class Method(ABC, Generic[C]):
 
     config_class: ClassVar[type] = NoSettings
     learns_unlabeled: ClassVar[bool] = True
+    learns_taught: ClassVar[bool] = False
     views: ClassVar[int] = 0
     labeled_views: ClassVar[int] = 0
     second_unlabeled: ClassVar[bool] = False

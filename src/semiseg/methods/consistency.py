@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
-from semiseg.data import Unlabeled
+from semiseg.data import Batch, Unlabeled
+from semiseg.errors import ConfigError
 from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.losses import share
@@ -33,8 +34,20 @@ class ConsistencyConfig:
     teacher: Labeler | None = None
     """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
     detection). Default: as the method was published."""
+    own_from: float = 1.0
+    """With labels of a trained teacher (`data.teacher`): the part of the steps after which the own average labels
+    instead, 0 to 1; 1: never."""
     average: bool = False
     """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.own_from <= 1:
+            raise ConfigError(
+                f"own_from is {self.own_from}",
+                where="consistency.own_from",
+                expected="a part of the steps from 0 to 1",
+                remedy="correct --consistency.own_from",
+            )
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,22 @@ def predict(teacher: nn.Module, images_BTCHW: Tensor, at_levels: LevelHook | Non
 def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
     """Label normalised weak views with the teacher in eval mode."""
     return opinion(predict(teacher, images_BTCHW), ignore_BHW)
+
+
+def labels_of(teacher: nn.Module, images_BTCHW: Tensor, batch: Batch, config: ConsistencyConfig) -> PseudoLabel:
+    """Return the labels of a batch's weak views: those that a trained teacher gave them, or the own teacher's.
+
+    Args:
+        teacher: the run's own.
+        images_BTCHW: the weak views, normalised.
+        batch: the chunk; it has unlabeled crops.
+        config: until when a trained teacher labels.
+    """
+    assert batch.unlabeled is not None, "the stream draws the views that this class asks for"
+    taught, ignore_BHW = batch.unlabeled.taught, batch.unlabeled.ignore_BHW
+    if taught is None or batch.place.step >= config.own_from * batch.place.steps:
+        return pseudo_label(teacher, images_BTCHW, ignore_BHW)
+    return PseudoLabel(taught.label_BHW.long(), taught.confidence_BHW.float() / 255, ignore_BHW)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from semiseg.methods.consistency import (
     consistency_logs,
     consistency_loss,
     forward_together,
-    pseudo_label,
+    labels_of,
     strong_view,
 )
 from semiseg.methods.dropout import channel_masks
@@ -34,6 +34,7 @@ class FixMatch(Method[FixMatchConfig]):
     """One strong view of each unlabeled image learns the teacher's confident labels of the weak view."""
 
     config_class = FixMatchConfig
+    learns_taught = True
     views = 1
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
@@ -41,7 +42,7 @@ class FixMatch(Method[FixMatchConfig]):
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
+        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
         (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 

@@ -14,7 +14,7 @@ from semiseg.methods.consistency import (
     consistency_logs,
     consistency_loss,
     forward_together,
-    pseudo_label,
+    labels_of,
     strong_view,
 )
 from semiseg.methods.dropout import channel_masks
@@ -36,6 +36,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
     """Two strong views of each unlabeled image, complementary channel dropout, an EMA teacher (section 3)."""
 
     config_class = UniMatchV2Config
+    learns_taught = True
     views = 2
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
@@ -43,7 +44,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = pseudo_label(teacher, weak_BTCHW, unlabeled.ignore_BHW)
+        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)
         view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
         width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
         keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)

@@ -48,6 +48,8 @@ def render(record: RunRecord) -> str:
         charts=charts(record),
         twin=str(record.twin.get("headline") or ""),
         twin_details=_texts(record.twin.get("details")),
+        distilled=str(record.distilled.get("headline") or ""),
+        distilled_details=_texts(record.distilled.get("details")),
         trust=trust(record),
         extremes=sheet(record.extremes) if record.extremes else None,
         sheets=sheets(record.samples),

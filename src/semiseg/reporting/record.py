@@ -74,6 +74,8 @@ class RunRecord:
     """What the newest evaluation told beside its score."""
     twin: Mapping[str, Any] = field(default_factory=dict)
     """How it compares with its labeled-only twin, once that was trained."""
+    distilled: Mapping[str, Any] = field(default_factory=dict)
+    """How it compares with its teachers, if it learned from the labels of trained ones."""
     extremes: Path | None = None
     """The picture of the val images that are worst and best."""
 
@@ -191,6 +193,7 @@ def read_run(run: Path) -> RunRecord:
         window_classes=tuple(window_classes),
         windows=tuple(windows),
         twin=_json(RunDirectory(run).twin),
+        distilled=_json(RunDirectory(run).distilled),
         quality=read_quality(RunDirectory(run).quality),
         extremes=RunDirectory(run).extremes if RunDirectory(run).extremes.is_file() else None,
     )

@@ -1,0 +1,302 @@
+"""Distil: trained teachers label every unlabeled image once, and a student of another size learns from the labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semiseg.api import ModelEvaluation, TrainedRun, evaluate, train
+from semiseg.assembly import run_name
+from semiseg.config import Config, make_config
+from semiseg.data import Sample, load_dataset
+from semiseg.data.prefetch import prefetch
+from semiseg.data.spec import SCORE_NAMES, Score
+from semiseg.data.taught import FACTS, label_path, write_label
+from semiseg.data.yaml_file import read_yaml
+from semiseg.engine.rundir import RunDirectory, refuse_place
+from semiseg.errors import ConfigError, DataError
+from semiseg.files import read_json, sha256_of, write_text
+from semiseg.methods import find_method
+from semiseg.models import ModelConfig, find_model, load_model, read_card
+from semiseg.models.store import WEIGHTS
+from semiseg.prediction import Predictor
+from semiseg.reporting import report
+
+SCALES = (0.75, 1.0, 1.25)
+"""Sizes at which a teacher sees each image, mirrored too: it labels once, so it may take its time."""
+_AHEAD = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """How a folder of labels came to be.
+
+    Attributes:
+        folder: where they lie.
+        made: labels made by this call.
+        kept: labels that were there before.
+        seconds: that making them took.
+    """
+
+    folder: Path
+    made: int
+    kept: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A model on the val images: its name, what it is, and what it does.
+
+    Attributes:
+        name: of its run.
+        encoder: of the model.
+        parameters: of the model.
+        measure: the data set's score.
+        score: 0 to 1.
+        seconds: for one val image, reading it and the metrics with it, on this machine.
+    """
+
+    name: str
+    encoder: str
+    parameters: int
+    measure: Score
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distilled:
+    """A student, its teachers, and in one sentence what came of it; empty in all but the main process."""
+
+    run: TrainedRun
+    labels: Labelling
+    headline: str
+    details: tuple[str, ...] = ()
+
+
+def student_config(teacher: Path, encoder: str, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration of a student: its teacher's, with another network.
+
+    The decoder has the published sizes for the encoder, and weights come from where they do by default, unless an
+    override says otherwise. A teacher that learned from labels alone has a student that learns by UniMatch V2.
+
+    Args:
+        teacher: a run directory.
+        encoder: of the student.
+        overrides: as on the command line.
+
+    Raises:
+        ConfigError: the teacher is no run, or an unknown key.
+    """
+    path = RunDirectory(teacher).config
+    if not path.is_file():
+        raise ConfigError("no run", where=teacher, expected="config.yaml", remedy="name the directory of a run")
+    settings = read_yaml(path, ConfigError)
+    config = make_config(settings, where=path)
+    method = config.method if find_method(config.method).learns_taught else "unimatch_v2"
+    named = run_name(replace(config, method=method, run=replace(config.run, name=None)))
+    changed = {
+        "method": method,
+        "published": None,
+        "model": {**asdict(ModelConfig(encoder=encoder)), "license": config.model.license},
+        "run": {**asdict(config.run), "name": f"{named}-{encoder.replace('/', '-')}-distilled"},
+    }
+    return make_config({**settings, **changed}, overrides, where=path)
+
+
+def distill(
+    teachers: Sequence[Path],
+    config: Config,
+    *,
+    labels: Path | None = None,
+    scales: Sequence[float] = SCALES,
+    flip: bool = True,
+    resume: bool | Literal["auto"] = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Distilled:
+    """Label the unlabeled images by trained teachers, once, and train a student on labels and masks.
+
+    What was cut off goes on: labels that exist are kept, and with `resume` so is the student's training.
+
+    Args:
+        teachers: run directories; several vote.
+        config: of the student, from `student_config`.
+        labels: where the teachers' labels go; default: `labels` in the first teacher's run.
+        scales: the sizes at which the teachers see each image.
+        flip: whether they see each mirrored too.
+        resume: as of `train`.
+        progress: called with the number of images that have a label, and of all.
+
+    Raises:
+        SemisegError: teachers without a model or of other classes, a folder of other labels, or as `train`.
+        RunStopped: as `train`.
+    """
+    method = find_method(config.method)
+    if not method.learns_taught:
+        raise ConfigError(
+            f"the method {config.method} cannot learn a trained teacher's labels",
+            where="method",
+            expected="fixmatch or unimatch_v2",
+            remedy="correct --method",
+        )
+    place = RunDirectory(Path(config.run.folder) / run_name(config))
+    if resume is False:
+        refuse_place(place, resume=False)
+    folder = labels or teachers[0] / "labels"
+    is_main = os.environ.get("RANK", "0") == "0"
+    made = Labelling(folder=folder, made=0, kept=0, seconds=0.0)
+    if is_main:
+        samples = load_dataset(config.data).unlabeled
+        made = write_labels(teachers, samples, folder, config, scales=scales, flip=flip, progress=progress)
+    run = train(replace(config, data=replace(config.data, teacher=str(folder))), resume=resume)
+    if not is_main:
+        return Distilled(run=run, labels=made, headline="")
+    headline, details = _account([*teachers, run.path], config, made)
+    said = {"headline": headline, "details": details}
+    write_text(RunDirectory(run.path).distilled, json.dumps(said, indent=1) + "\n")
+    report(run.path)
+    return Distilled(run=run, labels=made, headline=headline, details=details)
+
+
+def write_labels(
+    teachers: Sequence[Path],
+    samples: Sequence[Sample],
+    folder: Path,
+    config: Config,
+    *,
+    scales: Sequence[float] = SCALES,
+    flip: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Labelling:
+    """Write what teachers say of unlabeled images; what is there already is kept.
+
+    Of several teachers each has a vote on each pixel, whatever its confidence: a teacher of sharp probabilities would
+    else outvote the others (V-PET). Ties, and the confidence of the label, go by the mean of their probabilities.
+
+    Args:
+        teachers: run or model directories.
+        samples: the images.
+        folder: where the labels go.
+        config: device and precision; and the largest image that is opened.
+        scales: the sizes at which each image is seen.
+        flip: whether each is seen mirrored too.
+        progress: called with the number of images that have a label, and of all.
+
+    Raises:
+        SemisegError: no usable model, teachers of different classes, a folder of other labels, an unreadable image.
+    """
+    _open_folder(folder, teachers, scales, flip)
+    waiting = [sample for sample in samples if not label_path(folder, sample).is_file()]
+    kept, report_progress = len(samples) - len(waiting), progress or (lambda done, count: None)
+    report_progress(kept, len(samples))
+    began = time.monotonic()
+    predictors = [Predictor.load(teacher, config.device, config.precision) for teacher in teachers] if waiting else []
+
+    def read(sample: Sample) -> tuple[Sample, Any]:
+        return sample, predictors[0].open(sample.frames, config.data.max_pixels)
+
+    for number, (sample, frames) in enumerate(prefetch(read, waiting, ahead=_AHEAD), start=1):
+        found = [
+            each.predict_one(*frames, probabilities=True, scales=scales, flip=flip).probabilities_KHW
+            for each in predictors
+        ]
+        write_label(label_path(folder, sample), *vote([kept_KHW for kept_KHW in found if kept_KHW is not None]))
+        report_progress(kept + number, len(samples))
+    return Labelling(folder=folder, made=len(waiting), kept=kept, seconds=time.monotonic() - began)
+
+
+def vote(probabilities: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the class that most teachers hold most likely, and the mean of their probabilities of it.
+
+    Args:
+        probabilities: of each teacher (K, H, W); those of a pixel sum to 1.
+
+    Returns:
+        Class ids (H, W) and confidences (H, W), 0 to 1. Of classes with as many votes the likelier one.
+    """
+    mean_KHW = np.mean(probabilities, axis=0, dtype=np.float32)
+    classes_K11 = np.arange(len(mean_KHW))[:, None, None]
+    votes_KHW = np.sum([each_KHW.argmax(0) == classes_K11 for each_KHW in probabilities], axis=0)
+    label_HW = (votes_KHW + mean_KHW / 2).argmax(0)  # a probability never outweighs a vote
+    confidence_HW = np.take_along_axis(mean_KHW, label_HW[None], axis=0)[0]
+    return label_HW.astype(np.uint8), confidence_HW
+
+
+def _open_folder(folder: Path, teachers: Sequence[Path], scales: Sequence[float], flip: bool) -> None:
+    """Write who labels here and how, or refuse a folder where others did.
+
+    Raises:
+        SemisegError: teachers of different classes, or a folder of other labels.
+    """
+    cards = [read_card(find_model(teacher)) for teacher in teachers]
+    different = [teacher for teacher, card in zip(teachers, cards, strict=True) if card.classes != cards[0].classes]
+    if different:
+        raise DataError(
+            f"the teachers {teachers[0]} and {different[0]} know different classes",
+            expected="teachers that were trained for the same classes",
+            remedy="leave one of them out",
+        )
+    facts = {
+        "teachers": [{"run": each.name, "model": sha256_of(find_model(each) / WEIGHTS)} for each in teachers],
+        "classes": list(cards[0].classes),
+        "scales": list(scales),
+        "flip": flip,
+    }
+    path = folder / FACTS
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(facts, indent=1) + "\n")
+    elif read_json(path) != facts:
+        raise DataError(
+            "the folder holds labels that were made otherwise: by other teachers, or teachers that have learned since",
+            where=path,
+            remedy="name another folder with --labels DIR, or remove this one",
+        )
+
+
+def _account(runs: Sequence[Path], config: Config, labels: Labelling) -> tuple[str, tuple[str, ...]]:
+    """Judge teachers and student on the student's val images, and say what the student gained and lost."""
+    *teachers, student = [_judge(run, config) for run in runs]
+    best = max(teachers, key=lambda each: each.score)
+    score = SCORE_NAMES[student.measure]
+    beside = f"its {'best ' if len(teachers) > 1 else ''}teacher {best.score:.1%}"
+    size, pace = student.parameters / best.parameters, student.seconds / best.seconds
+    price = f"at {size:.2g} times its parameters and {pace:.2g} times its seconds for an image"
+    headline = f"The student has {student.score:.1%} {score}, {beside}, {price}"
+    details = [
+        f"{each.name}: {each.encoder}, {each.parameters / 1e6:.2f} M parameters, {each.score:.2%} {score}, "
+        f"{1 / each.seconds:.3g} val images a second on this machine"
+        for each in (*teachers, student)
+    ]
+    made = f"{labels.made:,} labels made in {labels.seconds:.0f} s" if labels.made else "no label had to be made"
+    return headline, (*details, f"{made}, {labels.kept:,} were there before; they lie in {labels.folder}")
+
+
+def _judge(run: Path, config: Config) -> Judged:
+    """Evaluate a model on the val images of the student's configuration."""
+    marks: list[float] = []
+    found: ModelEvaluation = evaluate(
+        run,
+        replace(config.data, teacher=None),
+        device=config.device,
+        precision=config.precision,
+        progress=lambda done, count: marks.append(time.monotonic()),
+    )
+    segmenter, card = load_model(find_model(run))
+    return Judged(
+        name=run.name,
+        encoder=card.model.encoder,
+        parameters=sum(parameter.numel() for parameter in segmenter.parameters()),
+        measure=found.score,
+        score=found.scores[found.score],
+        seconds=(marks[-1] - marks[0]) / found.images,
+    )
