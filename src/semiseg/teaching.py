@@ -26,7 +26,7 @@ from semiseg.errors import ConfigError, DataError
 from semiseg.files import read_json, sha256_of, write_text
 from semiseg.methods import find_method
 from semiseg.models import ModelConfig, find_model, load_model, read_card
-from semiseg.models.store import WEIGHTS
+from semiseg.models.hub import WEIGHTS
 from semiseg.prediction import Predictor
 from semiseg.reporting import report
 
@@ -223,7 +223,7 @@ def vote(probabilities: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.uint8
     Returns:
         Class ids (H, W) and confidences (H, W), 0 to 1. Of classes with as many votes the likelier one.
     """
-    mean_KHW = np.mean(probabilities, axis=0, dtype=np.float32)
+    mean_KHW: NDArray[np.float32] = np.mean(probabilities, axis=0, dtype=np.float32)
     classes_K11 = np.arange(len(mean_KHW))[:, None, None]
     votes_KHW = np.sum([each_KHW.argmax(0) == classes_K11 for each_KHW in probabilities], axis=0)
     label_HW = (votes_KHW + mean_KHW / 2).argmax(0)  # a probability never outweighs a vote
