@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from semiseg.augment import PhotometricDraws, StrongViewConfig, apply_photometric, draw_photometric
+from semiseg.augment import PhotometricDraws, StrongViewConfig, apply_photometric, draw_photometric, on_cpu
 from semiseg.augment.photometric import _view
 from semiseg.seeding import rng
 
@@ -158,6 +158,28 @@ def test_the_way_of_accelerators_gives_the_same_views() -> None:
     images, draws = torch.cat([tensor(natural(i)) for i in range(24)]), batch(24)
     together = _view(images, draws)
     assert torch.allclose(together, apply_photometric(images, draws), atol=1e-5)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_bytes_give_the_views_of_their_fractions(memory_format: torch.memory_format) -> None:
+    images, draws = torch.cat([tensor(natural(i)) for i in range(4)]), batch(4, jitter_p=1, blur_p=1)
+    levels = (images * 255).round().byte().to(memory_format=memory_format)
+    assert torch.allclose(apply_photometric(levels, draws), apply_photometric(images, draws), atol=1e-6)
+
+
+def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, draws = torch.cat([tensor(natural(i)) for i in range(8)]), batch(8, jitter_p=1, blur_p=1)
+    whole = apply_photometric(images, draws)
+    for pixels in (1, 7 * 96, 71 * 96):  # one row, a last strip that is shorter, a last strip of one row
+        monkeypatch.setattr(on_cpu, "STRIP_PIXELS", pixels)
+        assert torch.allclose(apply_photometric(images, draws), whole, atol=1e-6)
+
+
+def test_every_turn_of_the_hue_is_that_of_accelerators() -> None:
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 0.25, 0.5, 1.0])] * 3).T.reshape(1, 3, 8, 8)
+    for sixth in torch.linspace(-0.5, 0.5, 25):
+        draws = replace(neutral(1), factors=torch.tensor([[1, 1, 1, sixth]]))
+        assert torch.allclose(apply_photometric(corners, draws), _view(corners, draws), atol=1e-5)
 
 
 def test_a_sample_does_not_depend_on_the_others() -> None:

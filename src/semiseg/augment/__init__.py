@@ -2,7 +2,8 @@
 
 from semiseg.augment.config import StrongViewConfig
 from semiseg.augment.cutmix import cutmix, draw_cutmix_box
-from semiseg.augment.photometric import PhotometricDraws, apply_photometric, draw_photometric
+from semiseg.augment.draws import PhotometricDraws, draw_photometric
+from semiseg.augment.photometric import apply_photometric
 from semiseg.augment.views import ViewDraws, draw_view, stack_views
 
 __all__ = [

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from semiseg.augment.config import StrongViewConfig
 from semiseg.augment.cutmix import draw_cutmix_box
-from semiseg.augment.photometric import PhotometricDraws, draw_photometric
+from semiseg.augment.draws import PhotometricDraws, draw_photometric
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,7 @@ def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
 
 def recoloured(images_BTCHW: Tensor, draws: ViewDraws, normalize: Normalize) -> Tensor:
     """Return uint8 images after the photometric changes of each frame, normalised."""
-    pixels_BTCHW = images_BTCHW.float() / 255
-    changed = apply_photometric(pixels_BTCHW.flatten(0, 1), draws.photometric.map(lambda draw: draw.flatten(0, 1)))
-    return normalize(changed.view_as(pixels_BTCHW))
+    return normalize(apply_photometric(images_BTCHW, draws.photometric))
 
 
 def strong_view(

@@ -1,0 +1,79 @@
+"""The parameters of photometric views: drawn on the CPU, in the worker that read the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semiseg.augment.config import MAX_BLUR_SIGMA, StrongViewConfig
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+BLUR_SIGMAS = 3.5
+"""The blur kernel ends at this many standard deviations."""
+
+BLUR_RADIUS = int(BLUR_SIGMAS * MAX_BLUR_SIGMA)
+"""Largest half width of the blur kernel in pixels."""
+
+NO_JITTER = (1.0, 1.0, 1.0, 0.0)
+"""The factors that change nothing."""
+
+
+@dataclass(frozen=True)
+class PhotometricDraws:
+    """The parameters of photometric views; `...` is () for one draw, (T,) for a sample's frames, (B, T) for a batch."""
+
+    order: Tensor
+    """(..., 4) int64: a permutation of 0 brightness, 1 contrast, 2 saturation, 3 hue; the first is applied first."""
+
+    factors: Tensor
+    """(..., 4) float32: the factors of brightness, contrast and saturation, the hue shift in turns."""
+
+    grayscale: Tensor
+    """(...) bool: whether the view is gray."""
+
+    sigma: Tensor
+    """(...) float32: the blur's standard deviation in pixels, 0 for none."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> PhotometricDraws:
+        """Return the draws with `function` applied to each of their tensors."""
+        return PhotometricDraws(
+            function(self.order), function(self.factors), function(self.grayscale), function(self.sigma)
+        )
+
+    def __getitem__(self, index: slice | int) -> PhotometricDraws:
+        """Return the draws at `index` of the first dimension."""
+        return self.map(lambda tensor: tensor[index])
+
+    @staticmethod
+    def stack(draws: Sequence[PhotometricDraws]) -> PhotometricDraws:
+        """Return the draws with a new first dimension: n draws of shape (...) become one of shape (n, ...)."""
+        return PhotometricDraws(
+            torch.stack([draw.order for draw in draws]),
+            torch.stack([draw.factors for draw in draws]),
+            torch.stack([draw.grayscale for draw in draws]),
+            torch.stack([draw.sigma for draw in draws]),
+        )
+
+
+def draw_photometric(rng: np.random.Generator, config: StrongViewConfig) -> PhotometricDraws:
+    """Draw the parameters of one photometric view, without leading dimensions.
+
+    Everything is drawn whether or not it is used, so changing one probability leaves the other draws as they were.
+    """
+    order = rng.permutation(4)
+    spreads = (config.brightness, config.contrast, config.saturation)
+    factors = [rng.uniform(max(0.0, 1 - spread), 1 + spread) for spread in spreads]
+    factors.append(rng.uniform(-config.hue, config.hue))
+    sigma = rng.uniform(*config.blur_sigma)
+    jitters, is_gray, blurs = rng.random(3) < (config.jitter_p, config.grayscale_p, config.blur_p)
+    return PhotometricDraws(
+        order=torch.from_numpy(order.astype(np.int64)),
+        factors=torch.tensor(factors if jitters else NO_JITTER, dtype=torch.float32),
+        grayscale=torch.tensor(bool(is_gray)),
+        sigma=torch.tensor(sigma if blurs else 0.0, dtype=torch.float32),
+    )
