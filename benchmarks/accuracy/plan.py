@@ -22,7 +22,7 @@ EVALUATIONS = 5
 """Of a run. The same number for all variants, as the best of more evaluations is a higher one."""
 _DRAWN = {"labeled": 8, "unlabeled": 192, "val": 64}
 """The scenes of the demo."""
-_PLACE = {"recipe", "published", "data.root", "data.workers", "run.folder", "run.name"}
+_PLACE = {"recipe", "published", "data.root", "data.workers", "data.teacher", "run.folder", "run.name"}
 """Keys without effect on a result, or that say where the same things are."""
 
 
@@ -61,12 +61,19 @@ class Variant:
         words: overrides.
         times: factors of whole numbers, by key, after all overrides.
         cost: seconds of a step in those of the clock; None: measured where it is needed.
+        teachers: variants whose trained runs label the unlabeled images first, as `semiseg distill` does: that of the
+            same seed, or with `all_seeds` those of all seeds.
+        all_seeds: see there.
+        labels: how they look at the images, options of `write_labels`.
     """
 
     name: str
     words: Sequence[str] = ()
     times: Mapping[str, float] = field(default_factory=dict)
     cost: float | None = None
+    teachers: Sequence[str] = ()
+    all_seeds: bool = False
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +156,12 @@ def load_plan(name: str, *, data: Path | None = None, drawn: Path, added: Sequen
     reference = content.get("reference", next(iter(written)))
     clock = content.get("clock", reference)
     _require_known({reference: "", clock: ""}, [*written], path)
+    variants = {name: _variant(name, value) for name, value in written.items()}
+    for variant in variants.values():
+        _require_known(dict.fromkeys(variant.teachers), [*written], f"teachers of {variant.name}")
     return Plan(
         datasets={name: _dataset(name, value, data, drawn) for name, value in content["datasets"].items()},
-        variants={name: _variant(name, value) for name, value in written.items()},
+        variants=variants,
         reference=reference,
         clock=clock,
         seeds=[int(seed) for seed in content.get("seeds", (0, 1, 2))],
@@ -176,10 +186,29 @@ def _dataset(name: str, value: Mapping[str, Any], data: Path | None, drawn: Path
 
 def _variant(name: str, value: str | Mapping[str, Any]) -> Variant:
     parts = {"set": value} if isinstance(value, str) else value
-    _require_known(parts, ("set", "times", "cost"), name)
+    _require_known(parts, ("set", "times", "cost", "teachers", "all_seeds", "labels"), name)
     times = {key: float(factor) for key, factor in parts.get("times", {}).items()}
     cost = float(parts["cost"]) if "cost" in parts else None
-    return Variant(name=name, words=shlex.split(parts.get("set", "")), times=times, cost=cost)
+    return Variant(
+        name=name,
+        words=shlex.split(parts.get("set", "")),
+        times=times,
+        cost=cost,
+        teachers=parts.get("teachers", "").split(),
+        all_seeds=_truth(parts.get("all_seeds", False)),
+        labels=_look(parts.get("labels", {}), name),
+    )
+
+
+def _look(labels: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    _require_known(labels, ("scales", "flip"), f"labels of {variant}")
+    read = {"scales": lambda scales: [float(scale) for scale in scales], "flip": _truth}
+    return {key: read[key](value) for key, value in labels.items()}
+
+
+def _truth(value: object) -> bool:
+    """Read what YAML may have left as text."""
+    return str(value).lower() == "true"
 
 
 def _require_known(found: Mapping[str, Any], known: Sequence[str], where: object) -> None:

@@ -36,6 +36,7 @@ class Run:
         config: the whole configuration, plain.
         out: folder of all.
         cost: of a step, where the time is equal.
+        teachers: those whose labels it learns.
     """
 
     dataset: Dataset
@@ -45,6 +46,7 @@ class Run:
     config: Mapping[str, Any]
     out: Path
     cost: float | None = None
+    teachers: Sequence[Run] = ()
 
     @property
     def name(self) -> str:
@@ -60,6 +62,16 @@ class Run:
     def job(self) -> Path:
         """The file that tells the worker what to do."""
         return self.out / "runs" / f"{self.name}.job.json"
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.config["run"]["folder"]) / str(self.config["run"]["name"])
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its teachers have learned."""
+        return all(teacher.found() for teacher in self.teachers)
 
     def found(self) -> dict[str, Any] | None:
         """Return the result, if there is one of this very configuration."""
@@ -77,6 +89,9 @@ class Run:
             "facts": {**facts, "cost": self.cost, "commit": _commit()},
             "config": self.config,
             "test": str(self.dataset.test) if self.dataset.test else None,
+            "teachers": [str(teacher.folder) for teacher in self.teachers],
+            "labels": dict(self.variant.labels),
+            "spent": [teacher.found() for teacher in self.teachers],
             "result": str(self.result),
         }
         return start(self.job, job, core)
@@ -139,7 +154,14 @@ def _seeds(plan: Plan, dataset: Dataset, variant: Variant, out: Path, costs: Cos
         config["run"] = {"folder": str(folder), "name": f"seed{seed}"}
         cost = costs.of(variant) if costs else None
         place = {"dataset": dataset, "variant": variant, "budget": budget, "seed": seed}
-        runs.append(Run(**place, config=config, out=out, cost=cost))
+        seeds = plan.seeds if variant.all_seeds else [seed]
+        teachers = [
+            run
+            for name in variant.teachers
+            for run in _seeds(plan, dataset, plan.variants[name], out)
+            if run.seed in seeds
+        ]
+        runs.append(Run(**place, config=config, out=out, cost=cost, teachers=teachers))
     return runs
 
 
@@ -170,6 +192,7 @@ class Pool:
         try:
             while self.waiting or self.running:
                 self._fill()
+                self._refuse_orphans()
                 for place, (run, process, began) in list(self.running.items()):
                     if process.poll() is not None:
                         del self.running[place]
@@ -186,9 +209,19 @@ class Pool:
 
     def _fill(self) -> None:
         for place, core in enumerate(self.cores):
-            if self.waiting and place not in self.running:
-                run = self.waiting.pop(0)
+            run = next((run for run in self.waiting if run.ready), None)
+            if run and place not in self.running:
+                self.waiting.remove(run)
                 self.running[place] = run, run.start(core), time.monotonic()
+
+    def _refuse_orphans(self) -> None:
+        """Leave out runs that wait for teachers that nobody trains."""
+        if not self.running and self.waiting:
+            for run in self.waiting:
+                missing = next(teacher.name for teacher in run.teachers if not teacher.found())
+                print(f"{run.name}: FAILED: its teacher {missing} is not trained; choose it too", flush=True)
+            self.failed += len(self.waiting)
+            self.waiting.clear()
 
     def _note(self, run: Run, code: int, seconds: float, count: int) -> None:
         self.took.append(seconds)

@@ -13,9 +13,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from semiseg import api
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
-from semiseg.data import DataConfig
+from semiseg.data import DataConfig, load_dataset
 from semiseg.data.yaml_file import read_yaml
 from semiseg.engine import training
 from semiseg.engine.checkpoint import load_checkpoint
@@ -36,6 +36,7 @@ from semiseg.errors import RunError, RunStopped, SemisegError
 from semiseg.files import write_text
 from semiseg.models import load_model, save_model
 from semiseg.reporting.record import RunRecord, read_run
+from semiseg.teaching import write_labels
 
 WARM_UP = 2
 """Steps that are not timed: the first ones choose kernels and fill caches."""
@@ -46,6 +47,8 @@ class Stopwatch:
     """Seconds of the steps of a training in this process."""
 
     steps: int = 0
+    labels: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    """Seconds that teachers took to label, of the processor and of the wall."""
     seconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     """Of the processor, and of the wall."""
     _began: list[NDArray[np.float64]] = field(default_factory=list)
@@ -124,12 +127,24 @@ def _trained(job: dict[str, Any]) -> dict[str, Any]:
     spent = run.with_suffix(".seconds.json")
     _forget_another(run, spent, config)
     with _accounted(spent, watch), watch.running(evaluate=True):
+        config = _taught(config, job, watch)
         api.train(config, resume="auto")
     result = {**job["facts"], "config": job["config"], **judged(read_run(run))}
     result["test"] = _on_test(run, config, Path(job["test"])) if job["test"] else None
-    result |= {"seconds": _seconds(spent, config.schedule.steps or 0), "machine": _machine()}
+    result |= {"seconds": _seconds(spent, config.schedule.steps or 0, job.get("spent", ())), "machine": _machine()}
     shutil.rmtree(run / "checkpoints")
     return result
+
+
+def _taught(config: Config, job: dict[str, Any], watch: Stopwatch) -> Config:
+    """Let the job's teachers label the unlabeled images, and return the configuration that learns from the labels."""
+    teachers = [Path(teacher) for teacher in job.get("teachers", ())]
+    if not teachers:
+        return config
+    folder, began = _place(config).with_suffix(".labels"), _now()
+    write_labels(teachers, load_dataset(config.data).unlabeled, folder, config, **job["labels"])
+    watch.labels += _now() - began
+    return replace(config, data=replace(config.data, teacher=str(folder)))
 
 
 def _forget_another(run: Path, spent: Path, config: Config) -> None:
@@ -150,8 +165,9 @@ def _accounted(spent: Path, watch: Stopwatch) -> Iterator[None]:
     try:
         yield
     finally:
-        keys = ("cpu", "wall", "step_cpu", "step_wall", "steps")
-        start = dict(zip(keys, map(float, (*(_now() - began), *watch.seconds, watch.steps)), strict=True))
+        keys = ("cpu", "wall", "step_cpu", "step_wall", "steps", "labels_cpu", "labels_wall")
+        values = (*(_now() - began), *watch.seconds, watch.steps, *watch.labels)
+        start = dict(zip(keys, map(float, values), strict=True))
         write_text(spent, json.dumps([*_starts(spent), start]))
 
 
@@ -159,8 +175,11 @@ def _starts(spent: Path) -> list[dict[str, float]]:
     return json.loads(spent.read_text(encoding="utf-8")) if spent.is_file() else []
 
 
-def _seconds(spent: Path, steps: int) -> dict[str, Any]:
-    """Sum the account up: of all, evaluations and pictures included, and of the training steps alone."""
+def _seconds(spent: Path, steps: int, teachers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sum the account up: of all, evaluations and pictures included, and of what training takes.
+
+    That is the steps alone; where teachers label, also their labeling, and what they took to be trained.
+    """
     starts = _starts(spent)
     total = {key: sum(start[key] for start in starts) for key in starts[0]}
     per_step = {key: total[f"step_{key}"] / max(total["steps"], 1) for key in ("cpu", "wall")}
@@ -168,7 +187,12 @@ def _seconds(spent: Path, steps: int) -> dict[str, Any]:
         "all_cpu": total["cpu"],
         "all_wall": total["wall"],
         **{f"{key}_per_step": value for key, value in per_step.items()},
-        **{f"training_{key}": value * steps for key, value in per_step.items()},
+        **{
+            f"training_{key}": value * steps
+            + total[f"labels_{key}"]
+            + sum(teacher["seconds"][f"training_{key}"] for teacher in teachers)
+            for key, value in per_step.items()
+        },
         "starts": len(starts),
     }
 

@@ -277,3 +277,24 @@ def test_a_table_of_equal_time_holds_the_clock_and_says_that_seeds_are_few() -> 
     assert "**fields, equal time**" in text
     assert text.count("Only 1 of 3 seeds: no claim can rest on this.") == 2
     assert "test" not in text
+
+
+def test_a_student_waits_for_its_teachers_and_its_time_holds_theirs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = {"set": "--method fixmatch", "teachers": "labeled_only", "labels": {"scales": [1.0], "flip": False}}
+    variants = {"student": student, "labeled_only": "--method supervised", "unimatch_v2": "--method unimatch_v2"}
+    path = write_plan(tmp_path, variants=variants)
+    words = [str(path), "--out", str(tmp_path), "--jobs", "1", "--only", "/student"]
+    assert main(words) == 1
+    assert "its teacher tiny/labeled_only/seed0 is not trained" in capsys.readouterr().out
+    assert main([*words, "/labeled_only"]) == 0
+    found = {
+        name: json.loads((tmp_path / f"results/tiny/{name}/seed0.json").read_text())
+        for name in variants
+        if name != "unimatch_v2"
+    }
+    taught, alone = (found[name]["seconds"] for name in ("student", "labeled_only"))
+    assert taught["training_cpu"] > alone["training_cpu"] + 8 * taught["cpu_per_step"]
+    labels = list((tmp_path / "runs/tiny/student/seed0.labels/labels").rglob("*.png"))
+    assert len(labels) == 6
