@@ -133,7 +133,8 @@ def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, ba
     if task.method.ema_teacher:
         update_teacher(state.teacher, state.student, ema_decay(state.step, task.schedule.ema_decay))
     state.meter.add(logs, bad)
-    state.classes.add(classes, bad)
+    if classes:  # none of a step that learns from labels alone
+        state.classes.add(classes, bad)
     state.step += 1
 
 

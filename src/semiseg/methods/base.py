@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from semiseg.data import Batch
 from semiseg.errors import RunError
 from semiseg.methods.consistency import ConsistencyConfig, Labeler
 from semiseg.methods.context import Context
-from semiseg.methods.losses import LossConfig
+from semiseg.methods.losses import LossConfig, labeled_loss
 from semiseg.models import Segmenter
 
 C = TypeVar("C")
@@ -96,6 +97,13 @@ class Method(ABC, Generic[C]):
     def ema_teacher(self) -> bool:
         """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
         return self.learns_unlabeled and (self.shared.consistency.average or not self.student_labels)
+
+    def labeled_step(self, student: nn.Module, batch: Batch) -> StepResult:
+        """Return the labeled loss alone; `loss_s` and `confident` are logged as nothing where others have them."""
+        logits = student(self.normalize(batch.labeled.images_BTCHW))
+        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value)
+        nothing = dict.fromkeys(("loss_s", "confident"), torch.zeros_like(loss)) if self.learns_unlabeled else {}
+        return StepResult(loss=loss, logs={"loss_x": loss.detach(), **nothing})
 
     @abstractmethod
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
-from semiseg.data import Batch, Unlabeled
+from semiseg.data import Batch, Place, Unlabeled
 from semiseg.errors import ConfigError
 from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import drop_features, drop_levels
@@ -34,6 +34,9 @@ class ConsistencyConfig:
     teacher: Labeler | None = None
     """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
     detection). Default: as the method was published."""
+    warm_up: float = 0.0
+    """Part of the steps at the begin that learn from labels alone, 0 to 1 (published 0: a random head labels from the
+    first step on); FixMatch and UniMatch V2."""
     own_from: float = 1.0
     """With labels of a trained teacher (`data.teacher`): the part of the steps after which the own average labels
     instead, 0 to 1; 1: never."""
@@ -41,13 +44,18 @@ class ConsistencyConfig:
     """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.own_from <= 1:
-            raise ConfigError(
-                f"own_from is {self.own_from}",
-                where="consistency.own_from",
-                expected="a part of the steps from 0 to 1",
-                remedy="correct --consistency.own_from",
-            )
+        for name in ("warm_up", "own_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}",
+                    where=f"consistency.{name}",
+                    expected="a part of the steps from 0 to 1",
+                    remedy=f"correct --consistency.{name}",
+                )
+
+    def warms_up(self, place: Place) -> bool:
+        """Whether a step is one of those that learn from labels alone."""
+        return place.step < self.warm_up * place.steps
 
 
 @dataclass(frozen=True)

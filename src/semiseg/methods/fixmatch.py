@@ -40,6 +40,8 @@ class FixMatch(Method[FixMatchConfig]):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + consistency loss) / 2."""
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
+        if consistency.warms_up(batch.place):
+            return self.labeled_step(student, batch)
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)

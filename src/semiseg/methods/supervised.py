@@ -6,7 +6,6 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, NoSettings, StepResult
-from semiseg.methods.losses import labeled_loss
 from semiseg.models import Segmenter
 
 
@@ -18,6 +17,4 @@ class Supervised(Method[NoSettings]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss; the teacher is not asked."""
-        logits = student(self.normalize(batch.labeled.images_BTCHW))
-        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value)
-        return StepResult(loss=loss, logs={"loss_x": loss.detach()})
+        return self.labeled_step(student, batch)
