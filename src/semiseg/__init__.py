@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from semiseg.quickstart import demo
     from semiseg.reporting import report
     from semiseg.reporting.comparison import compare
+    from semiseg.suggestion import suggest
     from semiseg.teaching import distill
 
 # Loaded on first use, so that `import semiseg` and `semiseg -h` do not wait seconds for torch.
@@ -50,6 +51,7 @@ _HOMES = {
     "recipe_config": "semiseg.api",
     "register_method": "semiseg.methods",
     "report": "semiseg.reporting",
+    "suggest": "semiseg.suggestion",
     "train": "semiseg.api",
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "recipe_config",
     "register_method",
     "report",
+    "suggest",
     "train",
 ]
 

@@ -1,4 +1,4 @@
-"""The verb data and what follows it: check, import, frames, levels, prepare, split."""
+"""The verb data and what follows it: check, import, frames, levels, prepare, split, suggest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, DataError, closest
+from semiseg.printable import printable
 
 _USAGE = """semiseg data: look at a data set, import labels, make masks or tiles of original releases, and new splits
 
@@ -17,6 +18,7 @@ _USAGE = """semiseg data: look at a data set, import labels, make masks or tiles
   semiseg data frames VIDEO --out DIR --fps 1     frames of videos as images: to learn from, or to predict
   semiseg data levels FOLDER [--bands R G B]      which bands of 16-bit or many-band images are shown, and how
   semiseg data split FOLDER --labeled N           choose which N images with a mask are labeled (docs/data.md)
+  semiseg data suggest RUN|FOLDER --budget N      which images to label next, and why (docs/suggest.md)
 
 Each has -h, and --json FILE writes its result for scripts."""
 
@@ -185,6 +187,45 @@ def _split(words: list[str]) -> None:
     write_json(options.json, {**asdict(summary), "folder": str(summary.folder), "val_list": val_list})
 
 
+def _suggest(words: list[str]) -> None:
+    from semiseg.cli.progress import shown_progress
+    from semiseg.suggestion import suggest
+
+    parser = Parser("data suggest", "Choose the images to label next. Settings of the data follow as for train.")
+    parser.usage = "semiseg data suggest RUN|FOLDER|RECIPE [--budget N] [--out DIR] [--data.KEY value ...]"
+    parser.add_argument("--budget", type=int, default=20, help="images to choose; default 20")
+    help_ = "the new folder; default: suggestions in the run, or NAME-suggestions beside the data folder"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=help_)
+    help_ = "whose features are compared; default: the run's, else DINOv2 on a GPU, else that of the extra starter"
+    parser.add_argument("--encoder", metavar="NAME", help=help_)
+    parser.add_argument("--weights", metavar="WHICH", help="of that encoder: hub, meta, package, random or a file")
+    parser.add_argument("--license", metavar="NAME", help="the licence of its weights that you accept")
+    parser.add_argument("--pool", type=int, default=5000, help="images that are looked at, at most; default 5000")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of these, and of random choices to compare")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    if "-h" in words or "--help" in words:
+        print(parser.format_help())
+        return
+    source, known, overrides = parser.parse_recipe(words)
+    with shown_progress("images") as progress:
+        found = suggest(
+            source,
+            known.out,
+            budget=known.budget,
+            overrides=overrides,
+            encoder=known.encoder,
+            weights=known.weights,
+            license=known.license,
+            pool=known.pool,
+            seed=known.seed,
+            device=known.device,
+            progress=progress,
+        )
+    for line in found.lines():
+        print(printable(line))
+    write_json(known.json, found.facts())
+
+
 _VERBS: dict[str, Callable[[list[str]], None]] = {
     "check": _check,
     "frames": _frames,
@@ -192,4 +233,5 @@ _VERBS: dict[str, Callable[[list[str]], None]] = {
     "levels": _levels,
     "prepare": _prepare,
     "split": _split,
+    "suggest": _suggest,
 }

@@ -80,8 +80,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     notes: list[str] = [source.spec.shown.text()] if source.spec.shown else []
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += _further(Path(folder), source, notes)
-    unlabeled = _once(unlabeled, notes)
+        unlabeled += further_images(Path(folder), source, notes)
+    unlabeled = each_once(unlabeled, notes)
     dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), val.samples, tuple(notes), source.root, val.origin)
     for part in ("labeled", "val"):
         _refuse_twice(dataset, part)
@@ -167,8 +167,12 @@ def _training_part(source: Source) -> tuple[str, tuple[str, ...]]:
     return "train", ((f"not for training and passed over: {some(aside)}",) if aside else ())
 
 
-def _further(folder: Path, source: Source, notes: list[str]) -> list[Sample]:
-    """Return every image of a folder anywhere, without a mask; every pair of one that holds a folder for each frame."""
+def further_images(folder: Path, source: Source, notes: list[str]) -> list[Sample]:
+    """Return every image of a folder anywhere, without a mask; every pair of one that holds a folder for each frame.
+
+    Raises:
+        DataError: as `find_samples`.
+    """
     spec = source.spec
     anywhere = replace(spec, frames=("",)) if len(spec.frames) == 1 else spec
     found = find_samples(folder, anywhere, masks=False, remedy="correct --data.unlabeled")
@@ -224,7 +228,7 @@ def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample]
     return labeled, pool.unmasked + unlabeled, val
 
 
-def _once(samples: list[Sample], notes: list[str]) -> list[Sample]:
+def each_once(samples: list[Sample], notes: list[str]) -> list[Sample]:
     """Return every sample once, also if lists or folders name its files twice or by several ways."""
     found = dict(zip(_real(samples), samples, strict=True))
     if len(found) < len(samples):

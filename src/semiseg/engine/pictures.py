@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from semiseg.data.palette import IGNORED, Colour
 from semiseg.files import whole_file
@@ -150,6 +150,41 @@ def sample_sheet(
     strips += [_row_strip(row, columns, cell_width, colours) for row in rows]
     strips.append(_legend(_legend_entries(classes, palette, mistakes), width))
     return _stack(strips)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a contact sheet, and what to print below it."""
+
+    picture: Image.Image
+    caption: str
+
+
+def contact_sheet(
+    cells: Sequence[Cell], legend: Sequence[tuple[str, Colour]] = (), *, columns: int = 4, cell_width: int = 288
+) -> Image.Image:
+    """Draw pictures in rows, each above its caption, and a legend of the classes below.
+
+    Args:
+        cells: at least one.
+        legend: names and colours of classes, perhaps none.
+        columns: pictures in a row.
+        cell_width: width of a picture in pixels; the first one's proportions give the height of all.
+    """
+    columns, first = min(columns, len(cells)), cells[0].picture
+    height = max(1, round(cell_width * min(first.height / first.width, _TALLEST_CELL)))
+    width = columns * (cell_width + _GAP) - _GAP
+    strips = []
+    for start in range(0, len(cells), columns):
+        strip = Image.new("RGB", (width, height + _LINE), _PAPER)
+        for column, cell in enumerate(cells[start : start + columns]):
+            left = column * (cell_width + _GAP)
+            fitted = ImageOps.pad(cell.picture, (cell_width, height), Image.Resampling.LANCZOS, _EMPTY_CELL)
+            strip.paste(fitted, (left, 0))
+            words = _fitted(cell.caption, cell_width, _font(13))
+            ImageDraw.Draw(strip).text((left, height + _LINE // 2), words, fill=_QUIET_INK, font=_font(13), anchor="lm")
+        strips.append(strip)
+    return _stack([*strips, *([_legend(legend, width)] if legend else [])])
 
 
 def _stack(strips: Sequence[Image.Image]) -> Image.Image:

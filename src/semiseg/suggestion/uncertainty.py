@@ -1,0 +1,149 @@
+"""What a model is unsure of in an image."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semiseg.data import Sample
+from semiseg.data.reading import MAX_PIXELS
+from semiseg.engine.checkpoint import load_checkpoint
+from semiseg.engine.inference import Inference
+from semiseg.engine.rundir import RunDirectory
+from semiseg.errors import RunError
+from semiseg.models import Segmenter
+from semiseg.prediction import Predictor
+from semiseg.prediction.frames import Raster, read_piece
+
+TOP = 0.05
+"""The part of a class's pixels, the least sure ones, that tells how unsure of it the model is."""
+PRESENT = 0.001
+"""The part of an image from which a class counts as present: a few stray pixels are always unsure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How unsure a model is of an image.
+
+    Attributes:
+        classes: for each class that it sees, the mean of one minus the margin (of the two largest probabilities) over
+            the least sure 5 % of its pixels, 0 to 1.
+        disagreement: the part of the pixels where student and teacher say otherwise; None without two of them.
+    """
+
+    classes: dict[str, float]
+    disagreement: float | None
+
+    @property
+    def score(self) -> float:
+        """The mean over classes, plus the disagreement: 0 to 2."""
+        return float(np.mean(list(self.classes.values()))) + (self.disagreement or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a model sees in every pixel of an image.
+
+    Attributes:
+        classes_HW: class ids.
+        confidence_HW: the probability of that class.
+        margin_HW: how much larger it is than the next.
+    """
+
+    classes_HW: NDArray[np.uint8]
+    confidence_HW: NDArray[np.float32]
+    margin_HW: NDArray[np.float32]
+
+
+class Models:
+    """The model of a run, and where it is the teacher its student too.
+
+    Attributes:
+        predictor: the model.
+        student: as the newest checkpoint has it; None where the run has no teacher, or no checkpoint any more.
+    """
+
+    def __init__(self, predictor: Predictor, student: Segmenter | None) -> None:
+        self.predictor = predictor
+        self.student = student
+
+    @torch.inference_mode()
+    def look(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> tuple[Seen, float | None]:
+        """Return what the model sees in a sample, and on what part of it the student says otherwise.
+
+        Raises:
+            DataError: an image that cannot be used.
+        """
+        rasters, inference = self.predictor.open(sample.frames, max_pixels), self.predictor.inference()
+        seen = see(self.predictor.segmenter, rasters, inference)
+        if self.student is None:
+            return seen, None
+        other = see(self.student, rasters, inference)
+        return seen, float((seen.classes_HW != other.classes_HW).mean())
+
+    def doubt(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> Doubt:
+        """Return how unsure the model is of a sample; raises as `look`."""
+        seen, disagreement = self.look(sample, max_pixels)
+        return Doubt(classes=doubt_by_class(seen, self.predictor.card.classes), disagreement=disagreement)
+
+
+def load_models(run: Path, device: str = "auto") -> Models:
+    """Load the models of a run.
+
+    Raises:
+        ModelError: the run has no model yet.
+        ConfigError: no such device here.
+    """
+    predictor = Predictor.load(run, device)
+    return Models(predictor, _student(run, predictor))
+
+
+def _student(run: Path, predictor: Predictor) -> Segmenter | None:
+    try:
+        checkpoint = load_checkpoint(RunDirectory(run).checkpoints, lambda text: None)
+    except RunError:  # all are damaged: the model is there all the same
+        return None
+    if checkpoint is None or not checkpoint.part("teacher"):
+        return None
+    student = copy.deepcopy(predictor.segmenter)
+    student.load_state_dict(checkpoint.part("student"))
+    return student.eval()
+
+
+def see(segmenter: Segmenter, rasters: Sequence[Raster], inference: Inference) -> Seen:
+    """Return what a segmenter sees in the frames of one sample, piece by piece as in evaluation."""
+    height, width = rasters[0].shape[:2]
+    seen = Seen(
+        classes_HW=np.empty((height, width), dtype=np.uint8),
+        confidence_HW=np.empty((height, width), dtype=np.float32),
+        margin_HW=np.empty((height, width), dtype=np.float32),
+    )
+    device = next(segmenter.parameters()).device
+
+    def read(rows: slice, columns: slice) -> torch.Tensor:
+        return torch.from_numpy(read_piece(tuple(rasters), rows, columns)).to(device).movedim(-1, -3)[None]
+
+    for block in inference.blocks(segmenter, read, height, width):
+        place = block.rows, block.columns
+        best = block.probabilities()[0].topk(2, dim=0)
+        seen.classes_HW[place] = best.indices[0].to(torch.uint8).cpu().numpy()
+        seen.confidence_HW[place] = best.values[0].cpu().numpy()
+        seen.margin_HW[place] = (best.values[0] - best.values[1]).cpu().numpy()
+    return seen
+
+
+def doubt_by_class(seen: Seen, classes: Sequence[str]) -> dict[str, float]:
+    """Return the doubt of each class that covers a thousandth of the image or more."""
+    pixels = np.bincount(seen.classes_HW.ravel(), minlength=len(classes))
+    found = {}
+    for number in np.flatnonzero(pixels >= max(1, PRESENT * seen.classes_HW.size)).tolist():
+        doubts = 1 - seen.margin_HW[seen.classes_HW == number]
+        count = max(1, round(TOP * len(doubts)))
+        found[classes[number]] = float(np.partition(doubts, len(doubts) - count)[-count:].mean())
+    return found
