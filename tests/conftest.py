@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from browsing import NO_BROWSER, find_chromium, opened_browser
+from playwright.sync_api import Browser
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -60,6 +62,15 @@ def peak_bytes() -> Callable[[Callable[[], object]], int]:
         return live.peak
 
     return measured
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return headless Chromium."""
+    if find_chromium() is None:
+        pytest.skip(NO_BROWSER)
+    with opened_browser() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -241,9 +252,15 @@ def _shared(name: str) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests had no real data to run on, so that a green run without it is not mistaken for a full one."""
-    skipped = terminalreporter.stats.get("skipped", [])
-    count = sum(NO_SHARED_DATA in str(report.longrepr) for report in skipped)
-    if count:
-        terminalreporter.section("REAL DATA MISSING", sep="!", red=True, bold=True)
-        terminalreporter.line(f"{count} tests that need real data did not run; the reasons are listed above.", red=True)
+    """Say how many tests lacked real data or a browser, so that a green run without is not mistaken for a full one."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    for title, reason, need in (
+        ("REAL DATA MISSING", NO_SHARED_DATA, "real data"),
+        ("BROWSER MISSING", NO_BROWSER, "Chromium"),
+    ):
+        count = sum(reason in text for text in skipped)
+        if count:
+            terminalreporter.section(title, sep="!", red=True, bold=True)
+            terminalreporter.line(
+                f"{count} tests that need {need} did not run; the reasons are listed above.", red=True
+            )

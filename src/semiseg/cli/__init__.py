@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from semiseg import __version__
+from semiseg.cli.app import app_verb
 from semiseg.cli.data import data_verb
 from semiseg.cli.models import (
     compare_verb,
@@ -33,6 +34,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg predict MODEL IMAGES --out DIR   masks for a file, a folder or a list, of any size; pairs with --second
   semiseg export MODEL --out FILE.onnx  a model that runs without this package, checked against it
   semiseg push MODEL OWNER/NAME         send a model to the Hugging Face hub
+  semiseg app RUN                       look at it in your browser: drop a picture, compare, judge pseudo-labels
   semiseg report RUN                    write RUN/report.html again
   semiseg compare RUN RUN ...           who won, by how much, and what each sees, on one page
   semiseg recipes [NAME]                list the recipes and what their published runs reached, or print one
@@ -112,6 +114,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "predict": predict_verb,
     "export": export_verb,
     "push": push_verb,
+    "app": app_verb,
     "report": report_verb,
     "compare": compare_verb,
     "recipes": recipes_verb,

@@ -37,6 +37,10 @@ class DataConfig:
     teacher: str | None = None
     """Folder with the labels that a trained teacher gave the unlabeled images, as `semiseg distill` makes them.
     FixMatch and UniMatch V2 learn these in place of those of their own average; see `consistency.own_from`."""
+    accepted: str | None = None
+    """A list of further labeled images, anywhere on disk, `IMAGE MASK` a line, relative to the list's folder: what
+    `semiseg app --queue` writes of the pseudo-labels that you accepted. Its masks are machine-made, so that
+    `accept_predicted` is needed too."""
     crop: int = 518
     """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
     scale: tuple[float, float] = (0.5, 2.0)

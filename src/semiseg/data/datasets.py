@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
-from semiseg.data.lists import Sample, listed_name, sample_id
+from semiseg.data.lists import Sample, listed_name, read_list, sample_id
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source, read_source_list
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
@@ -79,6 +79,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     lists = find_lists(source)
     notes: list[str] = [source.spec.shown.text()] if source.spec.shown else []
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
+    if config.accepted is not None:
+        labeled, unlabeled = _with_accepted(Path(config.accepted), source, labeled, unlabeled, notes)
     for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
         unlabeled += further_images(Path(folder), source, notes)
     unlabeled = each_once(unlabeled, notes)
@@ -179,6 +181,19 @@ def further_images(folder: Path, source: Source, notes: list[str]) -> list[Sampl
     notes += _passed(found.passed_over)
     names = (listed_name(sample.frames[0], source.root) for sample in found.samples)
     return [replace(sample, id=sample_id(name, spec)) for sample, name in zip(found.samples, names, strict=True)]
+
+
+def _with_accepted(
+    path: Path, source: Source, labeled: list[Sample], unlabeled: list[Sample], notes: list[str]
+) -> tuple[list[Sample], list[Sample]]:
+    """Add what a list of accepted labels names to the labeled images, and take its images out of the unlabeled ones."""
+    found = [sample for sample in read_list(path, path.parent, source.spec, anywhere=True) if sample.mask]
+    names = (listed_name(sample.frames[0], source.root) for sample in found)
+    accepted = [replace(sample, id=sample_id(name, source.spec)) for sample, name in zip(found, names, strict=True)]
+    taken = set(_real(accepted))
+    left = [sample for sample, real in zip(unlabeled, _real(unlabeled), strict=True) if real not in taken]
+    notes.append(f"{len(accepted):,} further labeled images are of {path} (data.accepted)")
+    return labeled + accepted, left
 
 
 def _named(source: Source, lists: str) -> list[Sample]:

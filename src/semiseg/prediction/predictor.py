@@ -107,17 +107,25 @@ class Predictor:
         return open_frames(pictures, self.card.frames, max_pixels, bands_of(self.card.bands, self.card.levels))
 
     @torch.inference_mode()
-    def predict_one(self, *frames: Picture, probabilities: bool = False, **look: Unpack[Look]) -> Prediction:
-        """Predict one sample; arguments and errors are those of `predict`."""
+    def predict_one(
+        self, *frames: Picture, probabilities: bool = False, confidence: bool = False, **look: Unpack[Look]
+    ) -> Prediction:
+        """Predict one sample; arguments and errors are those of `predict`.
+
+        With `confidence` the prediction holds the probability of the class of each pixel, without those of the others.
+        """
         rasters, inference = self.open(frames), self.inference(**look)
         size = rasters[0].shape[:2]
         mask_HW = np.empty(size, dtype=np.uint8)
         kept_KHW = np.empty((len(self.card.classes), *size), dtype=np.float32) if probabilities else None
+        sure_HW = np.empty(size, dtype=np.float32) if confidence else None
         for block in self._blocks(rasters, inference):
             mask_HW[block.rows, block.columns] = _classes(block)
             if kept_KHW is not None:
                 kept_KHW[:, block.rows, block.columns] = block.probabilities()[0].cpu().numpy()
-        return Prediction(rasters[-1], mask_HW, kept_KHW, self.card.classes, self.card.palette)
+            if sure_HW is not None:
+                sure_HW[block.rows, block.columns] = block.probabilities()[0].amax(dim=0).cpu().numpy()
+        return Prediction(rasters[-1], mask_HW, kept_KHW, self.card.classes, self.card.palette, sure_HW)
 
     @torch.inference_mode()
     def scores(self, *frames: Picture, **look: Unpack[Look]) -> Tensor:

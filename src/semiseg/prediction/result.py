@@ -26,6 +26,7 @@ class Prediction:
         probabilities_KHW: those of the classes, float32, which sum to one in each pixel; None unless asked for.
         classes: the names of the classes by id.
         palette: a colour for each class.
+        confidence_HW: the probability of the class of each pixel, float32; None unless asked for.
     """
 
     picture: Raster
@@ -33,6 +34,7 @@ class Prediction:
     probabilities_KHW: NDArray[np.float32] | None
     classes: tuple[str, ...]
     palette: Palette
+    confidence_HW: NDArray[np.float32] | None = None
 
     def indexed(self) -> Image.Image:
         """Return the mask as a palette image, ready to save as PNG: ids within, colours for the eye."""
