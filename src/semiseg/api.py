@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, cast
+
+import torch
 
 from semiseg.assembly import build_method, check_crop, divide, make_task, run_name
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
@@ -66,16 +69,27 @@ def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
     """Build the configuration of a recipe and overrides, as `semiseg train` does.
 
     Args:
-        recipe: name of a recipe, path of a YAML file, or a data folder (then the recipe is `default`).
+        recipe: name of a recipe, path of a YAML file, or a data folder (then the recipe is `default`, or `laptop` where
+            there is no GPU and no encoder is named).
         overrides: for example `["--data.split", "30"]`.
 
     Raises:
         ConfigError: an unknown recipe or key, or a value of the wrong kind.
     """
     is_folder = not is_recipe(recipe) and Path(recipe).is_dir()
-    settings = load_recipe("default" if is_folder else recipe)
+    settings = load_recipe(_of_folder(overrides or []) if is_folder else recipe)
     folder = ["--data.root", recipe] if is_folder else []
     return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
+
+
+def _of_folder(overrides: Sequence[str]) -> str:
+    """Return the recipe of a data folder by what there is to train on."""
+    given = {name: value for name, _, value in (word.partition("=") for word in overrides)}
+    if "--model.encoder" in given:
+        return "default"
+    after = dict(pairwise(overrides))
+    device = given.get("--device") or after.get("--device", "auto")
+    return "default" if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()) else "laptop"
 
 
 def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedRun:

@@ -29,14 +29,14 @@ from semiseg.models import ModelCard, Segmenter, Training
 def run_name(config: Config) -> str:
     """Return the name of the run's directory: as configured, or recipe, data set, method, split and seed.
 
-    What the recipe's own name says is not said again, and `default` says nothing beside a data set.
+    What the recipe's own name says is not said again, and the recipes of data folders say nothing beside one.
     """
     recipe = config.recipe.replace("/", "-")
     split = Path(config.data.split).name if config.data.split else None
     folder = Path(config.data.root).absolute().name.strip(".-") if config.data.root else None
     dataset = config.data.spec or folder
     parts = [part for part in (dataset, config.method, split) if part and part not in recipe.split("-")]
-    if not dataset or recipe != "default":
+    if not dataset or recipe not in ("default", "laptop"):
         parts = [recipe, *parts]
     return config.run.name or "-".join((*parts, f"seed{config.seed}"))
 

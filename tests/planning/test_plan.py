@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from semiseg.api import recipe_config, train
+from semiseg.assembly import run_name
 from semiseg.cli import main
 from semiseg.data.datasets import load_dataset
 from semiseg.errors import DataError
@@ -63,16 +64,20 @@ def test_it_says_time_memory_disk_and_the_command(tiny_plan: Plan) -> None:
     assert lines[-1] == tiny_plan.command
 
 
-def test_a_folder_without_a_gpu_gets_the_settings_of_the_small_recipe() -> None:
-    found = {setting.key: setting for setting in of_machine(CPU, ["--data.crop", "64"])}
-    assert found["model.encoder"].value == recipe_config("camvid-cpu").model.encoder
-    assert "no GPU" in found["model.encoder"].reason
-    assert "data.crop" not in found, "what is given stays"
-    assert not {"data.spec", "schedule.steps", "method"} & found.keys()
-    words = [word for setting in found.values() for word in setting.words]
-    small = recipe_config("camvid-cpu")
-    config = recipe_config("default", words)
-    assert (config.optimizer, config.data.scale) == (small.optimizer, small.data.scale)
+def test_a_folder_without_a_gpu_has_the_small_recipe_in_plan_and_training(
+    tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = recipe_config("laptop", ["--data.root", str(tiny_scenes)])
+    assert recipe_config(str(tiny_scenes), ["--device", "cpu"]) == replace(small, device="cpu")
+    assert of_machine(CPU, []) == []
+    for words in (["--device", "cuda"], ["--device=cuda:1"], ["--model.encoder", "vit_nano"]):
+        assert recipe_config(str(tiny_scenes), words).recipe == "default"
+    for has_gpu, name in ((True, "default"), (False, "laptop")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=has_gpu: found)
+        assert recipe_config(str(tiny_scenes)).recipe == name
+    assert run_name(recipe_config(str(tiny_scenes))) == run_name(
+        recipe_config("default", ["--data.root", str(tiny_scenes)])
+    )
 
 
 def test_a_run_is_shortened_to_the_hours_there_are() -> None:

@@ -65,6 +65,10 @@ def train_verb(words: list[str]) -> None:
         return
     recipe, known, overrides = parser.parse_recipe(words)
     config = recipe_config(recipe, overrides)
+    if config.recipe == "laptop" != recipe:
+        print(
+            "no GPU: recipe laptop, a small pretrained encoder (published settings: train default --data.root FOLDER)"
+        )
     twins = train_twins(config, resume=known.resume) if known.twin else None
     run = twins.run if twins else train(config, resume=known.resume)
     if os.environ.get("RANK", "0") != "0":

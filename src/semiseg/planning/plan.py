@@ -107,6 +107,8 @@ def plan(
         words = [*scenes, "--run.folder", folder, "--run.name", "probe", "--model.weights", "random"]
         looked = _look(recipe, [*given, *_words(settings), *words], device, seconds)
     settings += [*looked.fitted, *_length(looked, hours)]
+    if is_folder and config.recipe == "laptop":
+        notes = (*notes, "no GPU: the recipe laptop, a small pretrained encoder; see `semiseg recipes laptop`")
     return _plan(recipe, given, settings, notes, looked)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +13,7 @@ from semiseg.config import Config
 from semiseg.data import Dataset
 from semiseg.data.spec import read_class_ids
 from semiseg.engine.gallery import spread
-from semiseg.recipes import load_recipe
 
-CPU_RECIPE = "camvid-cpu"
-"""Whose encoder, crop and rates a folder gets on a machine without a GPU."""
-_OWN = ("data.spec", "data.labeled_epoch", "schedule.steps", "evaluation.every")
-"""What that recipe has for its own data set."""
 LARGE_MEMORY = 24 * 2**30
 """Bytes of a GPU from which `dinov2_base` is taken; what it needs is measured."""
 _RARE = 0.01
@@ -43,15 +37,10 @@ class Setting:
 
 
 def of_machine(device: torch.device, given: Sequence[str]) -> list[Setting]:
-    """Choose encoder, crop, batch and rates for a folder by the machine; what is given on the command line stays."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        found = [_for_gpu(total)]
-    else:
-        reason = f"no GPU: as in the recipe {CPU_RECIPE}, which is made for two cores"
-        flat = dict(_flat(load_recipe(CPU_RECIPE)))
-        found = [Setting(key, _word(value), reason) for key, value in flat.items() if key not in (*_OWN, "method")]
-    return [setting for setting in found if not _is_given(setting.key, given)]
+    """Choose the encoder for a folder by the GPU; without one it has the recipe `laptop`. What is given stays."""
+    if device.type != "cuda" or _is_given("model.encoder", given):
+        return []
+    return [_for_gpu(torch.cuda.get_device_properties(device).total_memory)]
 
 
 def _for_gpu(total: int) -> Setting:
@@ -100,17 +89,3 @@ def of_length(steps: int, step: float, every: int, hours: float | None) -> list[
 
 def _is_given(key: str, given: Sequence[str]) -> bool:
     return any(word.partition("=")[0] == f"--{key}" for word in given)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_word, value))}]"
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
