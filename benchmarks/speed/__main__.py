@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.speed import profiling
 from benchmarks.speed.ground import Ground, shared_camvid
 from benchmarks.speed.machine import this_machine
 from benchmarks.speed.row import Bench, Row
@@ -24,16 +25,19 @@ from benchmarks.speed.rows import BENCHES
 from benchmarks.speed.table import markdown
 
 from semiseg.errors import ConfigError, SemisegError
+from semiseg.files import write_text
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure what is asked for, print the tables and return the exit code: 1 if a row failed."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["profile"]:
+        return profiling.main(words[1:])
     options = _parser().parse_args(words)
     machine = this_machine(options.device, quick=options.quick)
     chosen = choose(BENCHES, options.only)
-    arguments = shlex.join(sys.argv[1:] if words is None else words)
-    facts = {"command": f"python -m benchmarks.speed {arguments}".strip(), **machine.facts()}
-    rows, failed = list[Row](), 0
+    facts = {"command": f"python -m benchmarks.speed {shlex.join(words)}".strip(), **machine.facts()}
+    rows = list[Row]()
     with tempfile.TemporaryDirectory() as folder:
         ground = Ground(
             machine=machine,
@@ -47,12 +51,12 @@ def main(words: Sequence[str] | None = None) -> int:
         for bench in chosen:
             for row in _measured(bench, ground, named=bench.name in options.only):
                 rows.append(row)
-                failed += row.missing.startswith("failed")
+                if options.json:  # after each row: who interrupts a long run keeps what it found
+                    write_text(
+                        options.json, json.dumps({"facts": facts, "rows": [r.as_json() for r in rows]}, indent=1)
+                    )
     print(markdown(rows, facts))
-    if options.json:
-        found = {"facts": facts, "rows": [row.as_json() for row in rows]}
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    return int(failed > 0)
+    return int(any(row.missing.startswith("failed") for row in rows))
 
 
 def choose(benches: Sequence[Bench], only: Sequence[str]) -> list[Bench]:

@@ -31,6 +31,11 @@ class Timed:
     units: int
     """Units of work in a round."""
 
+    def divided(self, parts: int) -> Timed:
+        """Return the seconds of a smaller unit, of which a unit has so many."""
+        rounds = tuple(Seconds(each.wall / parts, each.cpu / parts) for each in self.rounds)
+        return Timed(rounds=rounds, units=self.units * parts)
+
     @property
     def wall(self) -> float:
         """The median over the rounds."""

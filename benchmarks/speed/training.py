@@ -34,6 +34,11 @@ class Noted(Meter):
         super().add(logs, bad)
 
 
+def in_memory(task: Task) -> list[Batch]:
+    """Read a few batches of a task."""
+    return [task.stream[step] for step in range(IN_MEMORY)]
+
+
 class Ours:
     """Our training of a task."""
 
@@ -48,10 +53,6 @@ class Ours:
     def losses(self) -> list[Tensor]:
         """The loss of each step so far."""
         return self.noted.losses
-
-    def held(self) -> list[Batch]:
-        """Read a few batches."""
-        return [self.task.stream[step] for step in range(IN_MEMORY)]
 
     def loaded(self) -> Iterator[Batch]:
         """Yield batches as a training reads them."""
@@ -69,7 +70,7 @@ class Plain:
         self.task, self.config = task, config
         self.training = PlainTraining(task.student, config, task.stream.steps)
 
-    def held(self, ours: list[Batch]) -> list[PlainBatch]:
+    def rendered(self, ours: list[Batch]) -> list[PlainBatch]:
         """Return batches of ours as a published loader would have made them."""
         device = self.task.processes.device
         rendered = [same_data(batch.to(device), self.task.student) for batch in ours]
@@ -82,7 +83,7 @@ class Plain:
         labeled = Labeled(samples.labeled, data.crop, data.scale, norm)
         unlabeled = Unlabeled(samples.unlabeled, data.crop, data.scale, norm)
         pin = self.task.processes.device.type == "cuda"
-        return batches(labeled, unlabeled, self.config.schedule.batch, self.task.workers, pin=pin)
+        return batches(labeled, unlabeled, (self.config.schedule.batch,) * 2, self.task.workers, pin=pin)
 
     def step(self, batches: Iterator[PlainBatch]) -> dict[str, float]:
         """Take a step."""

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.speed import profiling
 from benchmarks.speed.__main__ import choose
 from benchmarks.speed.clock import Seconds, Timed, alternate
 from benchmarks.speed.ground import Ground
 from benchmarks.speed.machine import Machine, nominal_rate
 from benchmarks.speed.plain.segmenter import PlainSegmenter
 from benchmarks.speed.row import Bench, Row
+from benchmarks.speed.rows import BENCHES, evaluating
 from benchmarks.speed.rows.equality import STEPS, TOLERANCE, farthest, losses
 from benchmarks.speed.table import markdown
 
@@ -54,6 +56,29 @@ def test_sides_alternate_and_each_turn_is_divided_by_its_units() -> None:
     assert "".join(turns).endswith("fffppppppfff")
     assert timed["fast"].units == 3
     assert len(timed["plain"].rounds) == 2
+
+
+def test_a_plain_evaluation_finds_the_same_miou(ground: Ground) -> None:
+    (row,) = evaluating.measure("vit_nano", 56, ground)
+    assert row.facts["miou"]["fast"] == pytest.approx(row.facts["miou"]["plain"], abs=1e-4)
+    assert row.facts["miou"]["fast"] > 0
+
+
+def test_loader_and_memory_are_measured_on_both_sides(ground: Ground) -> None:
+    names = ["unlabeled/images", "loader/png2048", "memory/vit_nano/64"]
+    for bench in choose(BENCHES, names):
+        (row,) = bench.measure(ground)
+        assert row.ratios()["fast"] > 0, bench.name
+
+
+def test_a_profile_finds_each_kind_of_work_in_both_steps(ground: Ground) -> None:
+    config = profiling.profile_config("demo", ["--data.crop", "32", "--schedule.batch", "2"], ground)
+    sides = profiling.profile_sides(config, 1, plain=True)
+    kinds = {*profiling.OPERATORS, "CutMix", "EMA", "optimizer"}
+    assert kinds <= sides["plain"].kinds.keys()
+    assert {*kinds, "photometry", "pseudo-labels", "gradient check"} <= sides["ours"].kinds.keys()
+    assert sides["ours"].kinds[profiling.REST] < sides["ours"].sum / 2
+    assert "| EMA | " in profiling.table(sides)
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_stands_in_the_table() -> None:

@@ -104,9 +104,12 @@ def _read(sample: Sample) -> Image.Image:
     return Image.open(Path(sample.frames[0])).convert("RGB")
 
 
-def batches(labeled: Labeled, unlabeled: Unlabeled, batch: int, workers: int, *, pin: bool) -> Iterator[PlainBatch]:
+def batches(
+    labeled: Labeled, unlabeled: Unlabeled, sizes: tuple[int, int], workers: int, *, pin: bool
+) -> Iterator[PlainBatch]:
     """Yield batches from a loader of labeled and a loader of unlabeled crops, side by side."""
-    settings: dict[str, Any] = {"batch_size": batch, "num_workers": workers, "pin_memory": pin, "drop_last": True}
-    for labels, others in zip(DataLoader(labeled, **settings), DataLoader(unlabeled, **settings), strict=True):
+    settings: dict[str, Any] = {"num_workers": workers, "pin_memory": pin}
+    loaders = (DataLoader(each, size, **settings) for each, size in zip((labeled, unlabeled), sizes, strict=True))
+    for labels, others in zip(*loaders, strict=True):
         image_w, ignore, view1, view2, inside1, inside2 = others
         yield PlainBatch(*labels, image_w, ignore, (view1, view2), (inside1, inside2))

@@ -1,7 +1,15 @@
 """The rows of the benchmark: what is measured, and how its two sides do it."""
 
-from benchmarks.speed.rows import equality, steps
+from benchmarks.speed.rows import checkpoints, equality, evaluating, loading, memory, starting, steps
 
-BENCHES = (*steps.BENCHES, *equality.BENCHES)
+BENCHES = (
+    *steps.BENCHES,
+    *loading.BENCHES,
+    *evaluating.BENCHES,
+    *memory.BENCHES,
+    *checkpoints.BENCHES,
+    *starting.BENCHES,
+    *equality.BENCHES,
+)
 
 __all__ = ["BENCHES"]

@@ -7,7 +7,7 @@ from itertools import cycle
 
 from benchmarks.speed.ground import Ground, opened
 from benchmarks.speed.row import Bench, Row
-from benchmarks.speed.training import Ours, Plain
+from benchmarks.speed.training import Ours, Plain, in_memory
 
 STEPS, TOLERANCE = 20, 1e-5
 CASES = {"vit_nano": 64, "efficientnet_lite0": 64, "dinov2_small": 70}
@@ -22,12 +22,12 @@ def losses(encoder: str, crop: int, ground: Ground, steps: int = STEPS) -> list[
     config = ground.config(encoder, crop, 2, *WORDS)
     with opened(config) as task:
         ours, plain = Ours(task), Plain(task, config)
-        held = ours.held()
-        batches, rendered = cycle(held), cycle(plain.held(held))
+        batches = in_memory(task)
+        mine, its = cycle(batches), cycle(plain.rendered(batches))
         for _ in range(steps):
-            ours.step(batches)
-        mine = [float(loss) for loss in ours.losses]
-        return list(zip(mine, (plain.step(rendered)["loss"] for _ in range(steps)), strict=True))
+            ours.step(mine)
+        theirs = [plain.step(its)["loss"] for _ in range(steps)]
+        return list(zip(map(float, ours.losses), theirs, strict=True))
 
 
 def farthest(pairs: list[tuple[float, float]]) -> float:

@@ -12,7 +12,7 @@ from benchmarks.speed.clock import Work, alternate
 from benchmarks.speed.ground import Ground, opened
 from benchmarks.speed.machine import Machine
 from benchmarks.speed.row import PLAIN, Bench, Row
-from benchmarks.speed.training import Ours, Plain
+from benchmarks.speed.training import Ours, Plain, in_memory
 from torch.utils.flop_counter import FlopCounterMode
 
 FAST, FAST_FP32 = "fast", "fast fp32"
@@ -70,10 +70,10 @@ def measure(case: Case, ground: Ground) -> Iterator[Row]:
         if task.bf16:
             exact = stack.enter_context(opened(ground.config(case.encoder, crop, batch, "--precision", "fp32")))
             sides[FAST_FP32] = Ours(exact)
-        held = ours.held()
-        rendered = cycle(plain.held(held))
+        batches = in_memory(task)
+        rendered = cycle(plain.rendered(batches))
         flops = flops_of(lambda: plain.step(rendered))
-        work: dict[str, Work] = {name: _of(side, cycle(held)) for name, side in sides.items()}
+        work: dict[str, Work] = {name: _of(side, cycle(batches)) for name, side in sides.items()}
         work |= {f"{name}+loader": _of(side, side.loaded()) for name, side in sides.items()}
         loaded = plain.loaded()
         work |= {PLAIN: lambda: plain.step(rendered), f"{PLAIN}+loader": lambda: plain.step(loaded)}
@@ -89,10 +89,10 @@ def measure(case: Case, ground: Ground) -> Iterator[Row]:
             "precision": "bf16" if task.bf16 else "fp32",
             "flops": flops,
         }
-        in_memory = {name: side for name, side in timed.items() if not name.endswith("+loader")}
+        from_memory = {name: side for name, side in timed.items() if not name.endswith("+loader")}
         with_loader = {name.removesuffix("+loader"): side for name, side in timed.items() if name.endswith("+loader")}
-        yield Row(name=f"{case.name}/memory", unit="step", sides=in_memory, facts=facts)
-        facts = facts | {"images": ground.images, "loader/memory": with_loader[FAST].wall / in_memory[FAST].wall}
+        yield Row(name=f"{case.name}/memory", unit="step", sides=from_memory, facts=facts)
+        facts = facts | {"images": ground.images, "loader/memory": with_loader[FAST].wall / from_memory[FAST].wall}
         yield Row(name=f"{case.name}/loader", unit="step", sides=with_loader, facts=facts)
         if ground.traces:
             trace(work[FAST], ground, case.name.replace("/", "-"))
