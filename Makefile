@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"semiseg needs Python 3.11 or newer, $(PYTHON) is {v}: make install PYTHON=python3.12")'
 	@echo "installing into $(VENV); the first time this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[app,dev,export,geo,heic,import,mit,prepare,starter,video]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[app,completion,dev,docs,export,geo,heic,import,mit,prepare,starter,video]'
 	@touch $@
 
 demo: install ## train on the embedded scenes and show what comes out; goes on where it was cut off
@@ -34,6 +34,9 @@ lint: install ## check style, types, spelling and import floors
 	$(BIN)/mypy
 	$(BIN)/codespell
 	$(BIN)/lint-imports --no-logo
+
+docs: install ## the pages of docs/ as a site: build/site/index.html
+	$(BIN)/mkdocs build
 
 bench: install ## measure speed beside a plain rendering of the published way; BENCH='--only step' and so on
 	$(BIN)/python -m benchmarks.speed $(BENCH)

@@ -96,6 +96,20 @@ def test_what_was_written_is_held_against_the_model_on_the_pictures(exported: Ex
     assert "against the model in fp32, 3 pictures" in text
 
 
+def test_the_code_of_the_documentation_opens_it(
+    exported: Exported, photos: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "export.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "model.onnx").write_bytes(exported.path.read_bytes())
+    Image.open(photos / "0.png").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "export.md", "exec"), names)
+    assert names["classes"] == ["field", "road", "water"]
+    assert names["mask"].shape == (45, 61)
+
+
 def test_the_file_says_how_it_is_used(exported: Exported) -> None:
     facts = {entry.key: entry.value for entry in onnx.load(exported.path).metadata_props}
     assert json.loads(facts["classes"]) == ["field", "road", "water"]

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from semiseg import __version__
 from semiseg.cli.app import app_verb
-from semiseg.cli.data import data_verb
+from semiseg.cli.completion import completion_verb
+from semiseg.cli.data import DATA_VERBS, data_verb
 from semiseg.cli.models import (
     compare_verb,
     convert_verb,
@@ -43,6 +44,7 @@ _USAGE = f"""semiseg {__version__}: train segmentation models from few labels an
   semiseg slurm RECIPE                  write a submit script for a cluster
   semiseg fetch RECIPE                  fetch lists and weights for a machine without a network
   semiseg doctor                        what this machine can do
+  semiseg completion bash|zsh|fish      a script that lets your shell complete all of this
 
 Every verb has -h, and --json FILE writes its result for scripts."""
 
@@ -123,4 +125,5 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "slurm": slurm_verb,
     "fetch": fetch_verb,
     "doctor": doctor_verb,
+    "completion": lambda words: completion_verb(words, VERBS, DATA_VERBS),
 }

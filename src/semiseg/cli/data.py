@@ -28,9 +28,11 @@ def data_verb(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE)
         return
-    if words[0] not in _VERBS:
-        raise ConfigError(f"unknown verb data {words[0]!r}{closest(words[0], _VERBS)}", remedy="see `semiseg data -h`")
-    _VERBS[words[0]](words[1:])
+    if words[0] not in DATA_VERBS:
+        raise ConfigError(
+            f"unknown verb data {words[0]!r}{closest(words[0], DATA_VERBS)}", remedy="see `semiseg data -h`"
+        )
+    DATA_VERBS[words[0]](words[1:])
 
 
 def _check(words: list[str]) -> None:
@@ -226,7 +228,7 @@ def _suggest(words: list[str]) -> None:
     write_json(known.json, found.facts())
 
 
-_VERBS: dict[str, Callable[[list[str]], None]] = {
+DATA_VERBS: dict[str, Callable[[list[str]], None]] = {
     "check": _check,
     "frames": _frames,
     "import": _import,

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from semiseg.errors import ConfigError
+
+
+class _Asked(Exception):
+    """A parser is wanted, and not what its verb does."""
+
+
+_wanted: ContextVar[bool] = ContextVar("_wanted", default=False)
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,9 +40,31 @@ class Parser(argparse.ArgumentParser):
             )
         return recipe, known, overrides
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, unless `parser_of` wants the parser itself."""
+        if _wanted.get():
+            raise _Asked(self)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> Any:
         """Raise our error."""
         raise ConfigError(message, remedy=f"see `{self.prog} -h`")
+
+
+def parser_of(verb: Callable[[list[str]], None]) -> Parser:
+    """Return the parser that a verb makes; the verb itself goes no further.
+
+    Args:
+        verb: makes its parser, and uses it, before it does anything else.
+    """
+    token = _wanted.set(True)
+    try:
+        verb([])
+    except _Asked as asked:
+        return cast(Parser, asked.args[0])
+    finally:
+        _wanted.reset(token)
+    raise AssertionError(f"{verb} parsed nothing")
 
 
 def _json_file(name: str) -> Path:

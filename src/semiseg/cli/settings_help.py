@@ -19,10 +19,15 @@ from semiseg.methods import METHODS
 
 def settings_help() -> str:
     """Return the help: of each key its meaning, what it takes and its default, section by section."""
+    return settings_parser().format_help()
+
+
+def settings_parser() -> argparse.ArgumentParser:
+    """Return a parser that knows every key as an option; it is for help and completion, and checks no values."""
     kind = config_class()
     parser = argparse.ArgumentParser(add_help=False, usage=argparse.SUPPRESS)
     _add_section(parser, "settings, each as --key value; in a recipe, the word before a dot is a section", kind, kind())
-    return parser.format_help()
+    return parser
 
 
 def _add_section(parser: argparse.ArgumentParser, title: str, kind: type, values: Any, prefix: str = "") -> None:
@@ -33,7 +38,10 @@ def _add_section(parser: argparse.ArgumentParser, title: str, kind: type, values
         if not is_dataclass(type_):
             takes = Literal[tuple(METHODS)] if prefix + name == "method" else type_
             meaning = f"{meanings.get(name, '')} ({described(takes)}; default: {_as_typed(getattr(values, name))})"
-            group.add_argument(f"--{prefix}{name}", metavar=_metavar(takes), help=meaning.strip().replace("%", "%%"))
+            option = group.add_argument(
+                f"--{prefix}{name}", metavar=_metavar(takes), help=meaning.strip().replace("%", "%%")
+            )
+            option.choices = get_args(takes) if get_origin(takes) is Literal else None
     for name, type_ in hints.items():
         if is_dataclass(type_) and isinstance(type_, type):
             meaning = meanings.get(name) or (inspect.getdoc(type_) or name).splitlines()[0]
