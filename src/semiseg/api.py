@@ -22,6 +22,7 @@ from semiseg.data import (
     find_judges,
     open_data,
 )
+from semiseg.data.check import no_tick
 from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.determinism import deterministic_sums
@@ -29,6 +30,7 @@ from semiseg.engine.distributed import Processes, choose_device, join_processes,
 from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.inference import Inference, inference_of
 from semiseg.engine.precision import Precision
+from semiseg.engine.progress import Ticker
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
 from semiseg.engine.task import Task
@@ -122,7 +124,8 @@ def opened_task(config: Config, *, resume: bool | Literal["auto"] = False) -> It
             resume = bool(processes.largest(int(processes.is_main and run.config.is_file())))
         division = divide(config, processes)
         unlabeled = division.unlabeled > 0
-        data = open_data(config.data, run.data, resumed=resume, unlabeled=unlabeled, peers=processes)
+        tick = Ticker("samples checked") if processes.is_main else no_tick
+        data = open_data(config.data, run.data, resumed=resume, unlabeled=unlabeled, peers=processes, tick=tick)
         dataset = data.dataset
         if config.data.teacher:
             check_labels(Path(config.data.teacher), dataset.unlabeled, dataset.spec)
@@ -200,7 +203,7 @@ def evaluate(
     )
     judges, evaluator = open_judges(directory, card, data, inference)
     samples = evaluator.samples
-    found = check_labeled(samples, judges.spec, evaluator.max_pixels)
+    found = check_labeled(samples, judges.spec, evaluator.max_pixels, Ticker("val samples checked"))
     report_progress = progress or (lambda done, count: None)
     report_progress(0, len(samples))
     result = evaluator.evaluate(

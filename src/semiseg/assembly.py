@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from semiseg.config import Config
+from semiseg.config import Config, to_dict
 from semiseg.data import (
     DatasetSpec,
     Division,
@@ -20,6 +20,7 @@ from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.inference import inference_of
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.schedule import build_optimizer, lr_scale
+from semiseg.engine.services import open_services
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
 from semiseg.methods import Context, Method, SharedSettings, find_method
@@ -173,6 +174,7 @@ def make_task(
         bf16=inference.bf16,
         directory=run,
         processes=processes,
+        couriers=lambda say: open_services(config.logging, run.path, to_dict(config), say),
         introduction=_introduction(config, run, stream, inference.bf16, processes),
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +65,25 @@ def test_decisions_outlive_the_session_and_can_be_taken_back(opened: Queue, tiny
     assert (opened.folder / "accepted.txt").read_text() == ""
 
 
-def test_suggestions_come_best_first_whatever_their_order(opened: Queue, tiny_scenes: Path) -> None:
-    entries = json.loads((opened.folder / "suggestions.json").read_text())
-    (opened.folder / "suggestions.json").write_text(json.dumps(entries[::-1]))
-    assert Queue(opened.folder, opened.card, tiny_scenes).suggestions == opened.suggestions
+def test_a_pair_is_named_by_its_frames(opened: Queue) -> None:
+    entry = {"image": "/b/1.png", "frames": ["/a/1.png", "/b/1.png"]}
+    (opened.folder / "suggestions.json").write_text(json.dumps([entry]))
+    (suggestion,) = Queue(opened.folder, replace(opened.card, frames=2)).suggestions
+    assert suggestion.frames == (Path("/a/1.png"), Path("/b/1.png"))
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}x", "3", '[{"score": 1}]', '[{"image": 4}]', '[{"image": ["a", "b"]}]', '[{"image": "a\\u0000"}]', "[[]]"],
+    [
+        "",
+        "{}x",
+        "3",
+        '[{"score": 1}]',
+        '[{"image": ""}]',
+        '[{"image": "b", "frames": ["a", "b"]}]',
+        '[{"image": "a\\u0000"}]',
+        "[[]]",
+    ],
 )
 def test_other_files_are_no_suggestions(opened: Queue, text: str) -> None:
     (opened.folder / "suggestions.json").write_text(text)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semiseg.cli import main, progress
+from semiseg.cli import main
 from semiseg.cli.progress import shown_progress
 from semiseg.data.palette import default_palette
+from semiseg.engine import progress
 from semiseg.models import ModelCard, ModelConfig, build_segmenter, save_model
 
 

@@ -28,7 +28,7 @@ def test_before_a_model_both_scenes_are_suggested_and_damaged_files_named(
     assert main(words) == 0
     said, found = capsys.readouterr().out, json.loads((out / "suggestions.json").read_text())
     assert {Path(each["image"]).parent.name for each in found} == {"drive 0", "drive 1"}
-    assert [*found[0]] == ["image", "score", "reasons", "mask"]
+    assert [*found[0]] == ["image", "frames", "score", "reasons", "mask"]
     assert all(each["mask"] is None and len(each["reasons"]) == 2 for each in found)
     assert "1 could not be read: broken.png" in said
     assert "rule coverage: density-weighted k-centers" in said

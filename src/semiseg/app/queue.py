@@ -33,7 +33,7 @@ class Suggestion:
     Attributes:
         name: as the file calls it.
         frames: the image, or the two of a pair.
-        score: how much a label of it is worth; only the order matters.
+        score: what it was chosen for.
         reasons: why, in words.
         mask: a label that a machine made, if there is one.
     """
@@ -46,7 +46,7 @@ class Suggestion:
 
 
 class Queue:
-    """The suggestions of a folder, best first, and the decisions on them, which are written down as they are made.
+    """The suggestions of a folder, in their order, and the decisions on them, which are written down as they are made.
 
     `accepted.txt` lists what was accepted, for `semiseg train --data.accepted`; `decisions.json` holds all decisions,
     so that the next session goes on.
@@ -131,17 +131,17 @@ def _read(folder: Path, frames: int, root: Path | None) -> tuple[Suggestion, ...
         ) from error
     if len({suggestion.name for suggestion in found}) < len(found):
         raise DataError("an image is suggested twice", where=path, remedy="take the other entry out")
-    return tuple(sorted(found, key=lambda suggestion: -suggestion.score))
+    return tuple(found)
 
 
 def _suggestion(entry: Mapping[str, Any], frames: int, folder: Path, root: Path | None) -> Suggestion:
-    image = entry["image"]
-    names = [image] if isinstance(image, str) else list(image)
-    if len(names) != frames or not all(isinstance(name, str) and name and "\0" not in name for name in names):
+    image = str(entry["image"])
+    names = [str(name) for name in entry.get("frames", [image])]
+    if len(names) != frames or not all(name and "\0" not in name for name in (image, *names)):
         raise ValueError(f"an image of {len(names)} pictures for a model of {frames}")
     mask = entry.get("mask")
     return Suggestion(
-        name=names[0],
+        name=image,
         frames=tuple(_found(name, folder, root) for name in names),
         score=float(entry.get("score", 0.0)),
         reasons=tuple(str(reason) for reason in entry.get("reasons", ())),

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from semiseg.engine.progress import duration
-
-_PAUSE = 30.0
-"""Seconds between two lines where there is no terminal; what is done sooner says nothing."""
+from semiseg.engine.progress import Ticker
 
 
 @contextmanager
@@ -28,7 +24,7 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """
     console = Console(file=sys.stderr)
     if not console.is_terminal:
-        yield _Lines(what)
+        yield Ticker(what)
         return
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")
     with Progress(*columns, console=console, transient=True) as bar:
@@ -42,21 +38,3 @@ def shown_progress(what: str) -> Iterator[Callable[[int, int], None]]:
                 bar.stop()  # what follows may say something itself
 
         yield show
-
-
-class _Lines:
-    """Prints a line at most every `_PAUSE` seconds."""
-
-    def __init__(self, what: str) -> None:
-        self.what, self.first = what, -1
-        self.began = self.said = time.monotonic()
-
-    def __call__(self, done: int, count: int) -> None:
-        now = time.monotonic()
-        if self.first < 0:
-            self.first, self.began, self.said = done, now, now
-        if now - self.said < _PAUSE or done == self.first:
-            return
-        left = (now - self.began) / (done - self.first) * (count - done)
-        print(f"{done:,}/{count:,} {self.what}, {duration(left)} left", file=sys.stderr, flush=True)
-        self.said = now

@@ -15,13 +15,14 @@ from semiseg.data import DataConfig
 from semiseg.engine.evaluation import EvaluationConfig
 from semiseg.engine.precision import Precision
 from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
+from semiseg.engine.services import LoggingConfig
 from semiseg.errors import ConfigError, closest
 from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
 FREE_ON_RESUME = {
     *("data.workers", "data.root", "data.splits", "data.manifest", "device", "published", "run.folder"),
-    *("evaluation.batch", "evaluation.tile"),
+    *("evaluation.batch", "evaluation.tile", "logging.wandb", "logging.mlflow"),
     # What changes the result: the remedies of losses that are not finite, of a batch that does not fit, and of files
     # that are damaged.
     *("data.quarantine", "optimizer.lr", "optimizer.decoder_multiplier", "precision", "schedule.per_device"),
@@ -80,6 +81,8 @@ class Config:
     """Length of the run and size of its steps."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How student and teacher are evaluated."""
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    """Services that are sent the numbers of the run."""
 
     def __new__(cls, **settings: Any) -> Config:
         """Make the class that has the methods' sections too."""

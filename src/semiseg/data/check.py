@@ -21,6 +21,10 @@ Tick = Callable[[int, int], object]
 """Is told how many of how many are done."""
 
 
+def no_tick(done: int, count: int) -> None:
+    """Tell nobody."""
+
+
 def check_dataset(
     dataset: Dataset,
     max_pixels: int,
@@ -28,6 +32,7 @@ def check_dataset(
     unlabeled: bool,
     peers: Peers | None = None,
     damaged: Collection[str] = (),
+    tick: Tick = no_tick,
 ) -> Findings:
     """Decode every labeled and val image and mask, and read the header of every unlabeled image.
 
@@ -37,6 +42,7 @@ def check_dataset(
         unlabeled: whether the method uses the unlabeled images.
         peers: the processes that share the work; each of them must call, and gets or raises the same.
         damaged: unlabeled samples that are known to be damaged; they are decoded, and are no fault if they still are.
+        tick: called with the number of samples done and of all, of this process.
 
     Returns:
         What was found of all files.
@@ -52,9 +58,8 @@ def check_dataset(
             where=dataset.spec.name,
             remedy="add images without a mask, pass --data.unlabeled FOLDER, or train with --method supervised",
         )
-    found = look_at_all(
-        dataset, max_pixels, unlabeled=look_at_header if unlabeled else None, peers=peers, damaged=damaged
-    )
+    look = look_at_header if unlabeled else None
+    found = look_at_all(dataset, max_pixels, unlabeled=look, peers=peers, damaged=damaged, tick=tick)
     found.raise_faults()
     refuse_ignored_class(found, dataset.spec)
     return found
@@ -67,7 +72,7 @@ def look_at_all(
     unlabeled: Callable[[Sample, int, Bands | None], Look] | None,
     peers: Peers | None = None,
     damaged: Collection[str] = (),
-    tick: Tick = lambda done, count: None,
+    tick: Tick = no_tick,
 ) -> Findings:
     """Look at every file, and raise nothing; arguments as of `check_dataset`, and what it found.
 
@@ -92,9 +97,9 @@ def look_at_all(
     return found.shared(peers)
 
 
-def check_labeled(samples: Sequence[Sample], spec: DatasetSpec, max_pixels: int) -> Findings:
+def check_labeled(samples: Sequence[Sample], spec: DatasetSpec, max_pixels: int, tick: Tick = no_tick) -> Findings:
     """Decode every image and mask of `samples` to evaluate on; returns and raises as `check_dataset`."""
-    found = look_at_all(Dataset(spec, (), (), tuple(samples)), max_pixels, unlabeled=None)
+    found = look_at_all(Dataset(spec, (), (), tuple(samples)), max_pixels, unlabeled=None, tick=tick)
     found.raise_faults()
     return found
 

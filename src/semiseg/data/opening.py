@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semiseg.data.check import check_dataset
+from semiseg.data.check import Tick, check_dataset, no_tick
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Alone, Findings, Peers
@@ -44,7 +44,13 @@ class RunData:
 
 
 def open_data(
-    config: DataConfig, folder: Path, *, resumed: bool, unlabeled: bool, peers: Peers | None = None
+    config: DataConfig,
+    folder: Path,
+    *,
+    resumed: bool,
+    unlabeled: bool,
+    peers: Peers | None = None,
+    tick: Tick = no_tick,
 ) -> RunData:
     """Find the samples of a run, or read those that it kept, and check them.
 
@@ -54,6 +60,7 @@ def open_data(
         resumed: whether the run is to be continued.
         unlabeled: whether the method uses unlabeled images; if not, the run has none.
         peers: the processes that share the check; each of them must call.
+        tick: called with the number of samples checked and of all, of this process.
 
     Raises:
         DataError: as `load_dataset` and `check_dataset`; a file's name cannot stand in a list; files are not what they
@@ -67,7 +74,7 @@ def open_data(
     for sample in (*dataset.labeled, *dataset.unlabeled, *dataset.val):
         list_line(sample, dataset.root)  # refuse a name that `keep` could not write
     known = read_quarantine(folder) if resumed else {}
-    found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers, damaged=known)
+    found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers, damaged=known, tick=tick)
     dataset = _with_checksums(dataset, config, found)
     notes = (*dataset.notes, *found.notes(dataset.spec), *found.similarities())
     if record:

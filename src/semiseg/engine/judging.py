@@ -12,7 +12,7 @@ import torch
 from semiseg.engine.evaluation import Evaluation
 from semiseg.engine.gallery import draw_chosen, draw_samples
 from semiseg.engine.pictures import save_picture
-from semiseg.engine.progress import Progress, against_published, decline, trust
+from semiseg.engine.progress import Progress, Ticker, against_published, decline, trust
 from semiseg.engine.quality import Quality
 from semiseg.engine.runlog import RunLog
 from semiseg.engine.state import RunState
@@ -50,9 +50,15 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
     models = {"student": state.student} | ({} if state.teacher is state.student else {"teacher": state.teacher})
     state.verdicts.begin(state.step, write=main)
     state.student.eval()
+    ticker, images = Ticker("val images", log.status), -(-len(task.evaluator.samples) // task.processes.count)
+
+    def tick(done: int) -> None:
+        stop.refuse_more()
+        ticker(done, images)
+
     try:
         counts = task.evaluator.quality_counts(task.method.shared.consistency.threshold, task.processes.device)
-        found = task.evaluator.evaluate(models, task.processes, lambda _: stop.refuse_more(), counts)
+        found = task.evaluator.evaluate(models, task.processes, tick, counts)
         _keep_verdict(task, state, log, progress, found, counts.result(task.processes))
     except Exception as error:
         if task.processes.device.type == "cuda":

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
 from semiseg.engine.quality import Quality
 from semiseg.published import PublishedCurve
+
+_PAUSE = 30.0
+"""Seconds between two lines of a ticker; what is done sooner says nothing."""
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Ticker:
+    """Says now and then how many things are done and how long the rest will take; called with both numbers."""
+
+    def __init__(self, what: str, say: Callable[[str], object] = _to_stderr) -> None:
+        """Start the clock.
+
+        Args:
+            what: what is counted, for example `images`.
+            say: takes a line.
+        """
+        self.what, self.first, self._say = what, -1, say
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, done: int, count: int) -> None:
+        """Take the number done and the number of all; the first call says what was done before."""
+        now = time.monotonic()
+        if self.first < 0:
+            self.first, self.began, self.said = done, now, now
+        if now - self.said < _PAUSE or done == self.first:
+            return
+        left = (now - self.began) / (done - self.first) * (count - done)
+        self._say(f"{done:,}/{count:,} {self.what}, {duration(left)} left")
+        self.said = now
 
 
 class Progress:

@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from semiseg.engine.class_windows import HEADER, ClassWindow
 from semiseg.engine.rundir import RunDirectory
+from semiseg.engine.services import Courier
 from semiseg.errors import FileError
 from semiseg.files import whole_file
 from semiseg.printable import printable
@@ -59,6 +60,7 @@ class RunLog:
         self._table: _Table | None = None
         self._classes: _Table | None = None
         self._class_file = directory.pseudo_labels
+        self._couriers: list[Courier] = []
         self._board: _Board | None = None
         if not active:
             return
@@ -82,6 +84,8 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the files."""
+        for courier in self._couriers:
+            courier.close()
         self._clear_status()
         for name, part in (
             *(("train.log", self._diary), ("metrics.csv", self._table)),
@@ -90,6 +94,10 @@ class RunLog:
             if part is not None:
                 with self._doing_without(name):
                     part.close()
+
+    def send_to(self, couriers: Sequence[Courier]) -> None:
+        """Send all numbers from now on to services, too."""
+        self._couriers += couriers
 
     def say(self, text: str) -> None:
         """Print a line and keep it in `train.log`; a line break in it is shown as such, and is none."""
@@ -125,6 +133,8 @@ class RunLog:
         if self._board is not None:
             with self._doing_without("tensorboard"):
                 self._board.write(step, values)
+        for courier in self._couriers:
+            courier.write(step, {**values, "epoch": epoch})
 
     def classes(self, window: ClassWindow, names: Sequence[str]) -> None:
         """Write the shares of the classes to `pseudo_labels.csv`; a run that has none makes no such file."""

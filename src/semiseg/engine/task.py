@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import EvaluationConfig, Evaluator
 from semiseg.engine.rundir import RunDirectory
 from semiseg.engine.schedule import ScheduleConfig
+from semiseg.engine.services import Courier
 from semiseg.methods import Method
 from semiseg.models import ModelCard, Segmenter
 from semiseg.published import PublishedCurve
@@ -39,6 +40,7 @@ class Task:
         processes: this process among the others.
         published: the published run whose figures are shown beside ours, or None.
         introduction: lines to say first.
+        couriers: opens the services that get the numbers of the run, given what is told of one that fails.
         report: called by the main process with the run directory after each evaluation and at the end.
     """
 
@@ -57,6 +59,7 @@ class Task:
     processes: Processes
     published: PublishedCurve | None = None
     introduction: tuple[str, ...] = ()
+    couriers: Callable[[Callable[[str], object]], Sequence[Courier]] = lambda say: ()
     report: Callable[[Path], object] = lambda run: None
 
     @property

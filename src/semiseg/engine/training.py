@@ -75,6 +75,8 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     ):
         for note in notes:
             log.say(note)
+        if task.processes.is_main:
+            log.send_to(task.couriers(log.say))
         if task.published:
             log.published(task.published, task.evaluator.spec.score, per_epoch)
         if _evaluation_is_due(task, state):

@@ -35,12 +35,14 @@ class Suggestion:
 
     Attributes:
         image: its path from the disk's root; of a pair that of the later image.
+        frames: the paths of all its images, of a pair the earlier one first.
         score: what it was chosen for; a later one is chosen among those that are unlike the earlier.
         reasons: why, in words.
         mask: with a model, the file of its confident mask, below the folder of `suggestions.json`.
     """
 
     image: str
+    frames: Sequence[str]
     score: float
     reasons: Sequence[str]
     mask: str | None
@@ -84,7 +86,8 @@ def write_suggestions(
                     indexed_image(mask_HW, models.predictor.card.palette), draft / str(mask), pnginfo=png_mark()
                 )
             score, reasons = choice.picks[place].score, choice.reasons(place)
-            found.append(Suggestion(image=_absolute(sample), score=score, reasons=reasons, mask=mask))
+            frames = [path.absolute().as_posix() for path in sample.frames]
+            found.append(Suggestion(image=frames[-1], frames=frames, score=score, reasons=reasons, mask=mask))
             picture = _picture(sample, pool, mask_HW, models, max_pixels)
             cells.append(Cell(picture, f"{place + 1}  {score:.3f}  {sample.id}"))
         if models:
@@ -99,10 +102,6 @@ def confident_mask(models: Models, sample: Sample, threshold: float, max_pixels:
     """Return what the teacher is sure of, class ids (H, W), and 255 where it is less sure than the threshold."""
     seen, _ = models.look(sample, max_pixels)
     return np.where(seen.confidence_HW >= threshold, seen.classes_HW, IGNORED_ID).astype(np.uint8)
-
-
-def _absolute(sample: Sample) -> str:
-    return sample.frames[-1].absolute().as_posix()
 
 
 def _picture(
