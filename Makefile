@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else f"semiseg needs Python 3.11 or newer, $(PYTHON) is {v}: make install PYTHON=python3.12")'
 	@echo "installing into $(VENV); the first time this takes some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[app,completion,dev,docs,export,geo,heic,import,mit,prepare,starter,video]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[app,completion,dev,docs,export,geo,heic,import,mit,prepare,scale,starter,video]'
 	@touch $@
 
 demo: install ## train on the embedded scenes and show what comes out; goes on where it was cut off

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import gzip
+import io
 import stat
+import tarfile
 import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semiseg.cli import main
 from semiseg.data.imports import import_data
+from semiseg.data.members import list_members
 from semiseg.data.prepare.pascal import read_sbd
 from semiseg.errors import DataError
 
@@ -26,14 +32,18 @@ READS_ZIP = {
 }
 
 
-def unpacks(source: str, *, zips: bool = False) -> list[str]:
+READS_TAR = {"data/members.py"}  # unlabeled images, read where they lie; it names tarfile and none of what unpacks
+
+
+def unpacks(source: str, *, zips: bool = False, tars: bool = False) -> list[str]:
     """List what a module does that could unpack an archive."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         module = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
         roots = {name.partition(".")[0] for name in module}
-        found += sorted(roots & (UNPACKERS | (set() if zips else {"zipfile"})))
+        allowed = {"tarfile"} if tars else set()
+        found += sorted(roots & ((UNPACKERS - allowed) | (set() if zips else {"zipfile"})))
         found += [name for name in names if name in UNPACKING]
         if isinstance(node, ast.Attribute) and node.attr in UNPACKING:
             found.append(node.attr)
@@ -43,7 +53,7 @@ def unpacks(source: str, *, zips: bool = False) -> list[str]:
 @pytest.mark.parametrize("module", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_s05_no_module_unpacks_archives(module: Path) -> None:
     name = module.relative_to(SOURCE).as_posix()
-    assert unpacks(module.read_text(encoding="utf-8"), zips=name in READS_ZIP) == []
+    assert unpacks(module.read_text(encoding="utf-8"), zips=name in READS_ZIP, tars=name in READS_TAR) == []
 
 
 @pytest.mark.parametrize(
@@ -160,3 +170,66 @@ def test_s05_xml_with_a_document_type_is_refused(tmp_path: Path, declared: str) 
     (tmp_path / "a.xml").write_text(f"{declared}<annotations><image name='&b;' width='1' height='1'/></annotations>")
     with pytest.raises(DataError, match=r"(?s)a document type, which CVAT does not write.*a\.xml"):
         import_data(tmp_path / "a.xml", tmp_path / "out")
+
+
+def tarred(path: Path, *infos: tarfile.TarInfo, content: bytes = b"x" * 600) -> Path:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for info in infos:
+            info.size = len(content) if info.isreg() else 0
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "a\n.png"])
+def test_s05_a_name_that_leads_out_of_a_tar_is_left_out(tmp_path: Path, name: str) -> None:
+    (member,) = list_members(tarred(tmp_path / "a.tar", tarfile.TarInfo(name)))
+    assert "a name that leads out" in member.fault
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_s05_links_and_devices_of_a_tar_are_not_read(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.type, info.linkname = kind, "/etc/passwd"
+    (member,) = list_members(tarred(tmp_path / "a.tar", info))
+    assert "a link, a device" in member.fault
+
+
+def test_s05_a_compressed_tar_is_not_read(tmp_path: Path) -> None:
+    plain = tarred(tmp_path / "a.tar", tarfile.TarInfo("a.png"))
+    (tmp_path / "b.tar").write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(DataError, match="unreadable archive"):
+        list(list_members(tmp_path / "b.tar"))
+
+
+def test_s05_a_header_of_a_tar_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, 2**33
+    with (tmp_path / "a.tar").open("wb") as file:
+        file.write(info.tobuf(tarfile.USTAR_FORMAT if info.size < 8**11 else tarfile.GNU_FORMAT))
+        file.truncate(2**34)  # a hole: no room on the disk
+    tracemalloc.start()
+    with pytest.raises(DataError, match="unreadable archive"):
+        list(list_members(tmp_path / "a.tar"))
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_s05_a_size_beyond_the_tar_is_left_out(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.size = 2**40
+    (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    member, last = list_members(tmp_path / "a.tar")
+    assert "beyond the archive" in member.fault
+    assert (last.name, bool(last.fault)) == ("", True)
+
+
+def test_s05_a_tar_of_strange_bytes_ends_in_a_message(tmp_path: Path) -> None:
+    whole = tarred(tmp_path / "a.tar", *(tarfile.TarInfo(f"{'long/' * 40}{n}.png") for n in range(3))).read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in random.integers(0, len(content), 8):
+            content[place] = random.integers(256)
+        (tmp_path / "b.tar").write_bytes(content)
+        with contextlib.suppress(DataError):
+            list(list_members(tmp_path / "b.tar"))

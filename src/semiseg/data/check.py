@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from semiseg.data.bands import Bands
 from semiseg.data.datasets import Dataset
 from semiseg.data.findings import Alone, Findings, Peers
+from semiseg.data.index import in_memory, named
 from semiseg.data.lists import Sample
 from semiseg.data.looking import Look, look_at_header, look_at_images, look_at_labeled
 from semiseg.data.prefetch import prefetch
@@ -34,7 +35,7 @@ def check_dataset(
     damaged: Collection[str] = (),
     tick: Tick = no_tick,
 ) -> Findings:
-    """Decode every labeled and val image and mask, and read the header of every unlabeled image.
+    """Decode every labeled and val image and mask, and read the header of every unlabeled image that no index knows.
 
     Args:
         dataset: what the run will use.
@@ -74,7 +75,7 @@ def look_at_all(
     damaged: Collection[str] = (),
     tick: Tick = no_tick,
 ) -> Findings:
-    """Look at every file, and raise nothing; arguments as of `check_dataset`, and what it found.
+    """Look at every file but those of an index, and raise nothing; arguments as of `check_dataset`, and what it found.
 
     Args:
         dataset: the samples.
@@ -85,16 +86,18 @@ def look_at_all(
         tick: called with the number of samples done and of all, of this process.
     """
     found, peers, bands = Findings(), peers or Alone(), dataset.spec.shown
-    known = [sample for sample in dataset.unlabeled if sample.id in damaged]
+    known = named(dataset.unlabeled, damaged)
     jobs: list[_Job] = []
     for part, samples in (("labeled", dataset.labeled), ("val", dataset.val)):
         jobs += [(part, sample, lambda sample: look_at_labeled(sample, dataset.spec, max_pixels)) for sample in samples]
     if unlabeled:
-        unmasked = [sample for sample in dataset.unlabeled if sample.id not in damaged]
+        unmasked = [sample for sample in in_memory(dataset.unlabeled) if sample.id not in damaged]
         jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels, bands)) for sample in unmasked]
         jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels, bands)) for sample in known]
     _look(found, jobs, peers, tick)
-    return found.shared(peers)
+    found = found.shared(peers)
+    found.faults += [(len(jobs), fault) for fault in dataset.faults if unlabeled]
+    return found
 
 
 def check_labeled(samples: Sequence[Sample], spec: DatasetSpec, max_pixels: int, tick: Tick = no_tick) -> Findings:

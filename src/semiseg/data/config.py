@@ -37,6 +37,11 @@ class DataConfig:
     teacher: str | None = None
     """Folder with the labels that a trained teacher gave the unlabeled images, as `semiseg distill` makes them.
     FixMatch and UniMatch V2 learn these in place of those of their own average; see `consistency.own_from`."""
+    index: str | None = None
+    """Index of the images of `data.unlabeled`, a file ending in `.arrow` (extra `scale`): for many hundreds of
+    thousands of images and for tar archives of images, which `data.unlabeled` may name then. The first `semiseg data
+    check` or training that names it writes it; those after it start in seconds and look at what is new. Default: none,
+    each start looks at every image."""
     accepted: str | None = None
     """A list of further labeled images, anywhere on disk, `IMAGE MASK` a line, relative to the list's folder: what
     `semiseg app --queue` writes of the pseudo-labels that you accepted. Its masks are machine-made, so that

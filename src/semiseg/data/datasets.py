@@ -9,7 +9,11 @@ from pathlib import Path
 
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
+from semiseg.data.index import ImageIndex, IndexedSamples, in_memory, index_of
+from semiseg.data.indexing import current_index, further_sources
 from semiseg.data.lists import Sample, listed_name, read_list, sample_id
+from semiseg.data.members import ARCHIVE_SUFFIX
+from semiseg.data.quarantine import bearable
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source, read_source_list
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
@@ -32,22 +36,25 @@ class Dataset:
     Attributes:
         spec: classes, palette and protocol.
         labeled: samples with a mask, to learn from.
-        unlabeled: samples to learn from without a mask (masks that exist are dropped here).
+        unlabeled: samples to learn from without a mask (masks that exist are dropped here); those of an index
+            are made when they are asked for.
         val: samples with a mask, to evaluate on.
         notes: what was decided on the user's behalf, to be said aloud.
         root: the data folder.
         val_origin: what named the val samples.
         checksums: SHA-256 of files by their names in lists, which they are held against when they are read.
+        faults: what was seen while the images were listed and has to be mended before training, each a whole message.
     """
 
     spec: DatasetSpec
     labeled: tuple[Sample, ...]
-    unlabeled: tuple[Sample, ...]
+    unlabeled: Sequence[Sample]
     val: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
     root: Path = Path()
     val_origin: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,8 @@ def load_dataset(config: DataConfig) -> Dataset:
 
     Raises:
         DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, half of a
-            pair, an image that is labeled or evaluated on twice, or both trained and evaluated on, or a published list
-            that cannot be downloaded.
+            pair, an image that is labeled or evaluated on twice, or both trained and evaluated on, a published list
+            that cannot be downloaded, or an index that cannot be made or read.
     """
     source = open_source(config)
     lists = find_lists(source)
@@ -81,10 +88,13 @@ def load_dataset(config: DataConfig) -> Dataset:
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     if config.accepted is not None:
         labeled, unlabeled = _with_accepted(Path(config.accepted), source, labeled, unlabeled, notes)
-    for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled += further_images(Path(folder), source, notes)
-    unlabeled = each_once(unlabeled, notes)
+    index = current_index(config, source.spec) if config.index is not None else None
+    for folder in further_sources(config) if index is None else ():
+        unlabeled += further_images(folder, source, notes)
+    unlabeled = each_once(unlabeled, notes, index)
     dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), val.samples, tuple(notes), source.root, val.origin)
+    if index is not None:
+        dataset = _with_index(dataset, index, config)
     for part in ("labeled", "val"):
         _refuse_twice(dataset, part)
     _refuse_leakage(dataset)
@@ -176,6 +186,12 @@ def further_images(folder: Path, source: Source, notes: list[str]) -> list[Sampl
         DataError: as `find_samples`.
     """
     spec = source.spec
+    if folder.suffix.lower() == ARCHIVE_SUFFIX and folder.is_file():
+        raise DataError(
+            "an archive without an index of what is in it",
+            where=folder,
+            remedy="name one to be made: --data.index FILE.arrow",
+        )
     anywhere = replace(spec, frames=("",)) if len(spec.frames) == 1 else spec
     found = find_samples(folder, anywhere, masks=False, remedy="correct --data.unlabeled")
     notes += _passed(found.passed_over)
@@ -194,6 +210,28 @@ def _with_accepted(
     left = [sample for sample, real in zip(unlabeled, _real(unlabeled), strict=True) if real not in taken]
     notes.append(f"{len(accepted):,} further labeled images are of {path} (data.accepted)")
     return labeled + accepted, left
+
+
+def _with_index(dataset: Dataset, index: ImageIndex, config: DataConfig) -> Dataset:
+    """Add the images of an index to the unlabeled ones, and say what is to be said of it."""
+    passed_over, left_out = index.contents.passed_over, index.contents.left_out
+    notes = [f"{len(index):,} unlabeled images are those of {index.path}"]
+    if passed_over:
+        notes.append(
+            f"passed over: {passed_over:,} files that are no images, or links to images that are there without them"
+        )
+    faults = []
+    if left_out:
+        names, limit = some([name for name, _ in left_out]), bearable(len(index), config.quarantine)
+        what = f"{len(left_out):,} of {len(index) + len(left_out):,} unlabeled images cannot be read"
+        notes.append(f"{what} and are left out: {names}")
+        if len(left_out) > limit:
+            expected = f"at most {limit:,} (data.quarantine)"
+            remedy = "replace or remove these files, or raise --data.quarantine"
+            first = f"{what}: {names}; the first: {left_out[0][1].splitlines()[0]}"
+            faults.append(str(DataError(first, where=index.path, expected=expected, remedy=remedy)))
+    unlabeled = IndexedSamples(dataset.unlabeled, index, dataset.root)
+    return replace(dataset, unlabeled=unlabeled, notes=(*dataset.notes, *notes), faults=tuple(faults))
 
 
 def _named(source: Source, lists: str) -> list[Sample]:
@@ -243,9 +281,14 @@ def _drawn(source: Source, notes: list[str]) -> tuple[list[Sample], list[Sample]
     return labeled, pool.unmasked + unlabeled, val
 
 
-def each_once(samples: list[Sample], notes: list[str]) -> list[Sample]:
-    """Return every sample once, also if lists or folders name its files twice or by several ways."""
+def each_once(samples: list[Sample], notes: list[str], index: ImageIndex | None = None) -> list[Sample]:
+    """Return every sample once, also if lists or folders name its files twice or by several ways.
+
+    What an index holds too is the index's.
+    """
     found = dict(zip(_real(samples), samples, strict=True))
+    indexed = index.find(path for paths in found for path in paths) if index else {}
+    found = {paths: sample for paths, sample in found.items() if indexed.keys().isdisjoint(paths)}
     if len(found) < len(samples):
         notes.append(f"{len(samples) - len(found):,} unlabeled images are there twice and are used once")
     return list(found.values())
@@ -273,9 +316,11 @@ def _real(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
 def _refuse_leakage(dataset: Dataset) -> None:
     # By real paths: an extra folder may reach the same files by another way.
     val = {path for frames in _real(dataset.val) for path in frames}
+    index = index_of(dataset.unlabeled)
     for name in ("labeled", "unlabeled"):
-        samples: tuple[Sample, ...] = getattr(dataset, name)
+        samples = in_memory(getattr(dataset, name))
         leaked = [sample.id for sample, real in zip(samples, _real(samples), strict=True) if not val.isdisjoint(real)]
+        leaked += sorted(index.find(val)) if index and name == "unlabeled" else []
         if leaked:
             raise DataError(
                 f"{len(leaked)} images are both {name} and evaluated on",

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from semiseg.data.members import archive_of, open_bytes
 from semiseg.errors import DataError
 
 
@@ -27,6 +28,21 @@ class Fingerprint(NamedTuple):
         return self.size == other.size
 
 
+def refuse_other_size(path: Path, size: int) -> None:
+    """Check that a file has as many bytes as when it was looked at.
+
+    Raises:
+        DataError: it has not, or it is missing.
+    """
+    now = take_fingerprint(path, hashed=False).size
+    if now != size:
+        raise DataError(
+            f"a file of {now:,} bytes that had {size:,} when the index was made",
+            where=path,
+            remedy="restore it; the next start looks at all images that changed",
+        )
+
+
 def take_fingerprint(path: Path, *, hashed: bool) -> Fingerprint:
     """Look at a file, and read it whole if its hash is wanted.
 
@@ -34,9 +50,10 @@ def take_fingerprint(path: Path, *, hashed: bool) -> Fingerprint:
         DataError: it is missing or cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            facts = os.fstat(file.fileno())
+        with open_bytes(path) as file:
+            archive = archive_of(path)
+            facts = os.stat(archive[0] if archive else path)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
     except OSError as error:
         raise DataError(f"unreadable file ({error})", where=path, remedy="restore the file or its rights") from error
-    return Fingerprint(facts.st_size, facts.st_mtime_ns, sha256)
+    return Fingerprint(archive[2] if archive else facts.st_size, facts.st_mtime_ns, sha256)

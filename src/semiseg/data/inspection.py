@@ -11,6 +11,7 @@ from semiseg.data.check import Tick, look_at_all, refuse_ignored_class
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Findings
+from semiseg.data.index import in_memory
 from semiseg.data.lists import listed_name
 from semiseg.data.looking import look_at_images
 from semiseg.data.manifest import NAME, changed_file, find_manifest, read_manifest, write_manifest
@@ -141,7 +142,7 @@ def _copies(dataset: Dataset, found: Findings) -> list[str]:
     """Say which val images are byte for byte those of training samples of other names."""
 
     def contents(parts: tuple[str, ...]) -> Mapping[tuple[str | None, ...], str]:
-        samples = [sample for part in parts for sample in getattr(dataset, part)]
+        samples = [sample for part in parts for sample in in_memory(getattr(dataset, part))]
         whole = [sample for sample in samples if all(str(path) in found.files for path in sample.frames)]
         return {tuple(found.files[str(path)].sha256 for path in sample.frames): sample.id for sample in whole}
 

@@ -10,6 +10,7 @@ from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Val, load_dataset, named_val
 from semiseg.data.fingerprints import Fingerprint
 from semiseg.data.folders import find_samples, passed_over, real_paths
+from semiseg.data.index import in_memory, index_of
 from semiseg.data.record import Record, read_record
 from semiseg.data.source import Source, open_source
 from semiseg.data.spec import DatasetSpec
@@ -35,19 +36,22 @@ class Judges:
     def trained_on(self, files: Mapping[str, Fingerprint]) -> list[str]:
         """Return the samples that the run has seen in training, also under other names or as copies.
 
-        A copy of an unlabeled image is known by its name, size and time of change alone, as it was not hashed.
+        A copy of an unlabeled image is known by its name, size and time of change alone, as it was not hashed; of
+        images of an index only the files themselves are known again.
 
         Args:
             files: every file's path and what tells its content.
         """
         if self.record is None:
             return []
-        record, trained = self.record, (*self.record.dataset.labeled, *self.record.dataset.unlabeled)
+        record, index = self.record, index_of(self.record.dataset.unlabeled)
+        trained = (*record.dataset.labeled, *in_memory(record.dataset.unlabeled))
         seen = [record.name(path) for sample in trained for path in sample.frames]
         hashes = {record.files[name].sha256 for name in seen if name in record.files} - {None}
         facts = {(name, *record.files[name][:2]) for name in seen if name in record.files}
         real = set(real_paths(record.root / name for name in seen))
         samples = [(sample.id, path) for sample in self.val.samples for path in sample.frames]
+        real |= index.find(real_paths(path for _, path in samples)).keys() if index else set()
         found = [
             id_
             for (id_, path), real_path in zip(samples, real_paths(path for _, path in samples), strict=True)

@@ -20,11 +20,13 @@ class Sample:
         id: the image's name, as in the lists; of a pair the first image's, below the folder of first images.
         frames: paths of the T frames.
         mask: path of the mask, or None where the sample is unlabeled.
+        sizes: bytes that the file of each frame has; empty where nobody has noted them.
     """
 
     id: str
     frames: tuple[Path, ...]
     mask: Path | None
+    sizes: tuple[int, ...] = ()
 
 
 def read_list(path: Path, root: Path, spec: DatasetSpec, *, masks: bool = True, anywhere: bool = False) -> list[Sample]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,14 @@ from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.fingerprints import Fingerprint
+from semiseg.data.index import in_memory, index_of, named
+from semiseg.data.indexing import current_index, differences
 from semiseg.data.lists import list_line, listed_name
 from semiseg.data.manifest import changed_file, find_manifest, read_manifest
 from semiseg.data.quarantine import Quarantine, read_quarantine, write_quarantine
 from semiseg.data.record import Record, read_record, write_record
-from semiseg.errors import some
+from semiseg.data.source import open_source
+from semiseg.errors import DataError, SemisegError, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +71,24 @@ def open_data(
     """
     peers = peers or Alone()
     record = read_record(folder, config) if resumed else None
+    if record is None and config.index is not None and unlabeled and peers.count > 1:
+        _by_the_first(peers, lambda: current_index(config, open_source(config).spec))
     dataset = record.dataset if record else load_dataset(config)
     if not unlabeled:
         dataset = replace(dataset, unlabeled=())
-    for sample in (*dataset.labeled, *dataset.unlabeled, *dataset.val):
+    for sample in (*dataset.labeled, *in_memory(dataset.unlabeled), *dataset.val):
         list_line(sample, dataset.root)  # refuse a name that `keep` could not write
     known = read_quarantine(folder) if resumed else {}
     found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers, damaged=known, tick=tick)
     dataset = _with_checksums(dataset, config, found)
     notes = (*dataset.notes, *found.notes(dataset.spec), *found.similarities())
     if record:
-        replaceable = {str(path) for sample in dataset.unlabeled if sample.id in known for path in sample.frames}
-        record.refuse_changes({path: file for path, file in found.files.items() if path not in replaceable})
+        replaceable = {str(path) for sample in named(dataset.unlabeled, known) for path in sample.frames}
+        index = index_of(dataset.unlabeled)
+        record.refuse_changes(
+            {path: file for path, file in found.files.items() if path not in replaceable},
+            also=[path for path in differences(index) if path not in replaceable] if index else [],
+        )
         notes += _continued(record, config, unlabeled)
     elif resumed:
         notes += ("this run has kept no lists: its images are drawn anew, and kept from now on",)
@@ -97,6 +106,22 @@ def open_data(
         quarantine=quarantine,
         recorded=record is not None,
     )
+
+
+def _by_the_first(peers: Peers, action: Callable[[], object]) -> None:
+    """Let the first process do what the others find done; if it fails, it fails in all.
+
+    Raises:
+        DataError: it failed.
+    """
+    fault = ""
+    if peers.rank == 0:
+        try:
+            action()
+        except SemisegError as error:
+            fault = str(error)
+    if fault := peers.gather_texts(fault)[0]:
+        raise DataError.of_text(fault)
 
 
 def _with_checksums(dataset: Dataset, config: DataConfig, found: Findings) -> Dataset:

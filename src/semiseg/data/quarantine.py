@@ -34,7 +34,7 @@ class Quarantine:
             known: samples that were damaged before, and why.
         """
         self.folder, self.peers, self.images = folder, peers, images
-        self.limit = max(_FEW, int(images * share)) if share else 0
+        self.limit = bearable(images, share)
         self.known = dict(known or {})
         self._new: dict[str, str] = {}
 
@@ -78,6 +78,11 @@ class Quarantine:
                 expected=f"at most {self.limit:,} (data.quarantine)",
                 remedy="replace these files and continue with --resume, or raise --data.quarantine",
             )
+
+
+def bearable(images: int, share: float) -> int:
+    """Return how many of a run's unlabeled images may be damaged."""
+    return max(_FEW, int(images * share)) if share else 0
 
 
 def write_quarantine(folder: Path, damaged: Mapping[str, str]) -> None:

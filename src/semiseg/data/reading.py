@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from semiseg.data.members import archive_of, open_bytes
 from semiseg.data.predicted import refuse_predicted
 from semiseg.errors import DataError, SemisegError
 
@@ -52,7 +53,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
     # Pillow's own cap holds for the whole process; whoever raises ours wants to read such images.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or max_pixels, max_pixels)
     try:
-        image = Image.open(path, formats=_formats(path))
+        image = Image.open(open_bytes(path) if archive_of(path) else path, formats=_formats(path))
     except FileNotFoundError as error:
         raise DataError("image not found", where=path, remedy="correct the list or restore the file") from error
     except Image.DecompressionBombError as error:

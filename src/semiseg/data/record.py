@@ -2,13 +2,15 @@
 
 `labeled.txt`, `unlabeled.txt` and `val.txt` are as any list; files outside of the data folder stand there by their
 whole path. `files.tsv` holds SHA-256 (or -), bytes, time of change in nanoseconds and name; `source.json` the data
-folder, what the values of masks stand for, and what named the val images.
+folder, what the values of masks stand for, and what named the val images. Of images that an index holds neither has
+lines: `unlabeled.arrow` is a copy of that index, and `source.json` names its folders.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +18,7 @@ from typing import Any, Literal
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.fingerprints import Fingerprint
+from semiseg.data.index import ImageIndex, IndexedSamples, in_memory, index_of
 from semiseg.data.lists import Sample, line_fields, listed_name, read_list, write_list
 from semiseg.data.source import open_source
 from semiseg.data.spec import DatasetSpec
@@ -23,7 +26,7 @@ from semiseg.errors import DataError, some
 from semiseg.files import whole_folder, write_text
 
 _PARTS = ("labeled", "unlabeled", "val")
-_FILES, _SOURCE = "files.tsv", "source.json"
+_FILES, _SOURCE, _INDEX = "files.tsv", "source.json", "unlabeled.arrow"
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,12 @@ class Record:
         named = ((self.name(path), now) for path, now in files.items())
         return [name for name, now in named if name in self.files and not self.files[name].is_like(now)]
 
-    def refuse_changes(self, files: Mapping[str, Fingerprint]) -> None:
+    def refuse_changes(self, files: Mapping[str, Fingerprint], also: Sequence[str] = ()) -> None:
         """Check that what the run continues with is what it began with.
 
         Args:
             files: every file's path now and what tells its content.
+            also: files that were found to be gone or changed, beside these.
 
         Raises:
             DataError: a file has another content, or the values of masks another meaning.
@@ -72,7 +76,7 @@ class Record:
                 where=self.dataset.root / "dataset.yaml",
                 remedy="restore dataset.yaml, or start a new run with --run.name NAME",
             )
-        changed = self.changed(files)
+        changed = [*self.changed(files), *also]
         if changed:
             raise DataError(
                 f"{len(changed):,} files are not what they were when the run began: {some(changed)}",
@@ -90,7 +94,9 @@ class Record:
         now = now if unlabeled else replace(now, unlabeled=())
         known = {self.name(path) for sample in _samples(self.dataset) for path in sample.frames}
         names = (self.name(path) for sample in _samples(now) for path in sample.frames)
-        return sorted({name for name in names if name not in known})
+        then, index = index_of(self.dataset.unlabeled), index_of(now.unlabeled)
+        fresh = [self.name(path) for path in index.beside(then)] if then and index else []
+        return sorted({name for name in names if name not in known}) + fresh
 
 
 def write_record(folder: Path, dataset: Dataset, files: Mapping[str, Fingerprint]) -> None:
@@ -110,9 +116,14 @@ def write_record(folder: Path, dataset: Dataset, files: Mapping[str, Fingerprint
         for path, print_ in files.items()
     ]
     source = {"root": str(dataset.root.absolute()), "val": dataset.val_origin, **_facts(dataset.spec)}
+    index = index_of(dataset.unlabeled)
+    if index:
+        source["index"] = [listed_name(folder, dataset.root) for folder in index.sources]
     with whole_folder(folder) as draft:
         for part in _PARTS:
-            write_list(draft / f"{part}.txt", getattr(dataset, part), dataset.root)
+            write_list(draft / f"{part}.txt", in_memory(getattr(dataset, part)), dataset.root)
+        if index:
+            shutil.copyfile(index.path, draft / _INDEX)
         write_text(draft / _FILES, "".join(lines))
         write_text(draft / _SOURCE, json.dumps(source, indent=1) + "\n")
 
@@ -139,8 +150,13 @@ def read_record(folder: Path, config: DataConfig) -> Record | None:
         origin = str(kept.pop("val"))
         dataset = Dataset(source.spec, labeled, unlabeled, val, root=source.root, val_origin=origin)
         root = Path(kept.pop("root"))
+        indexed = [source.root / str(name) for name in kept.pop("index", ())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
+    if indexed:
+        index = ImageIndex(folder / _INDEX, indexed)
+        index.verify()
+        dataset = replace(dataset, unlabeled=IndexedSamples(unlabeled, index, source.root))
     return Record(folder, dataset, root, files, kept)
 
 
@@ -161,12 +177,20 @@ def same_samples(one: Path, other: Path, part: Literal["labeled", "unlabeled", "
     if not all((folder / _SOURCE).is_file() for folder in (one, other)):
         return None
     lines = _lines(one, part)
-    if lines != _lines(other, part):
+    if lines != _lines(other, part) or (part == "unlabeled" and not _same_index(one / _INDEX, other / _INDEX)):
         return False
     words, ours, theirs = {word for line in lines for word in line_fields(line)}, _files(one), _files(other)
     # A line of a pair names the same file in several folders.
     named = [name for name in ours if name in words or name.partition("/")[2] in words]
     return all(name in theirs and ours[name].is_like(theirs[name]) for name in named)
+
+
+def _same_index(one: Path, other: Path) -> bool:
+    """Whether two runs had the same images of an index, or neither had one."""
+    if not (one.is_file() and other.is_file()):
+        return one.is_file() == other.is_file()
+    ours, theirs = ImageIndex(one, ()), ImageIndex(other, ())
+    return ours.sha256 == theirs.sha256 or ours.same_images(theirs)
 
 
 def _lines(folder: Path, part: str) -> set[str]:
@@ -206,4 +230,4 @@ def _facts(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def _samples(dataset: Dataset) -> Iterable[Sample]:
-    return (*dataset.labeled, *dataset.unlabeled, *dataset.val)
+    return (*dataset.labeled, *in_memory(dataset.unlabeled), *dataset.val)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,12 @@ from semiseg.data.bands import read_picture
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Taught, Unlabeled
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
+from semiseg.data.fingerprints import refuse_other_size
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
+from semiseg.data.index import index_of
 from semiseg.data.lists import Sample, listed_name
 from semiseg.data.manifest import hold_against
+from semiseg.data.shuffle import Order, shuffled
 from semiseg.data.spec import read_class_ids
 from semiseg.data.taught import read_label
 from semiseg.errors import DataError
@@ -156,9 +158,11 @@ class TrainStream(TorchDataset[Batch]):
             damaged=tuple(damaged.items()),
         )
 
-    def _order(self, epoch: int, purpose: str, count: int) -> NDArray[np.int64]:
+    def _order(self, epoch: int, purpose: str, count: int) -> Order:
         batch = self.division.labeled if purpose == "labeled" else self.division.unlabeled
-        return _order(self.seed, epoch, purpose, count, self.steps_per_epoch * batch)
+        index = None if purpose == "labeled" else index_of(self.dataset.unlabeled)
+        near = index is not None and index.has_archives
+        return shuffled(self.seed, epoch, purpose, count, self.steps_per_epoch * batch, near=near)
 
     def _draw_geometry(self, epoch: int, purpose: str, slot: int, size: tuple[int, int]) -> Geometry:
         draws = rng(self.seed, f"geometry of {purpose}", epoch, slot)
@@ -223,6 +227,8 @@ class TrainStream(TorchDataset[Batch]):
         for index in (order[slot], *redraws):
             sample = samples[index]
             try:
+                for path, size in zip(sample.frames, sample.sizes, strict=False):
+                    refuse_other_size(path, size)
                 return sample, [self._read(path) for path in sample.frames]
             except DataError as error:
                 if not self.config.quarantine:
@@ -249,10 +255,3 @@ class TrainStream(TorchDataset[Batch]):
         valid, content = ~unlabeled.ignore_BHW, ~second.ignore_BHW if second else None
         views = [cutmix(valid, view.box_B4, content).sum(dtype=torch.float64) for view in unlabeled.views]
         return PixelCounts(counts, valid.sum(dtype=torch.float64), torch.stack(views) if views else zero[None][:0])
-
-
-@lru_cache(maxsize=8)
-def _order(seed: int, epoch: int, purpose: str, count: int, length: int) -> NDArray[np.int64]:
-    """Return which sample stands at each slot of an epoch: the list repeated to the epoch's length, shuffled."""
-    repeated = np.arange(max(count, length), dtype=np.int64) % count
-    return rng(seed, f"order of {purpose}", epoch).permutation(repeated)
