@@ -191,7 +191,7 @@ def _split(words: list[str]) -> None:
 
 def _suggest(words: list[str]) -> None:
     from semiseg.cli.progress import shown_progress
-    from semiseg.suggestion import suggest
+    from semiseg.suggestion import FORMATS, suggest
 
     parser = Parser("data suggest", "Choose the images to label next. Settings of the data follow as for train.")
     parser.usage = "semiseg data suggest RUN|FOLDER|RECIPE [--budget N] [--out DIR] [--data.KEY value ...]"
@@ -204,6 +204,9 @@ def _suggest(words: list[str]) -> None:
     parser.add_argument("--license", metavar="NAME", help="the licence of its weights that you accept")
     parser.add_argument("--pool", type=int, default=5000, help="images that are looked at, at most; default 5000")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of these, and of random choices to compare")
+    help_ = "also write what the model is sure of as labels to correct, into this new folder"
+    parser.add_argument("--as-labels", type=Path, metavar="DIR", help=help_)
+    parser.add_argument("--format", choices=FORMATS, default="png", help="of these labels; default png")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     if "-h" in words or "--help" in words:
         print(parser.format_help())
@@ -220,6 +223,8 @@ def _suggest(words: list[str]) -> None:
             license=known.license,
             pool=known.pool,
             seed=known.seed,
+            as_labels=known.as_labels,
+            format=known.format,
             device=known.device,
             progress=progress,
         )

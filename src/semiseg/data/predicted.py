@@ -1,4 +1,4 @@
-"""The mark of masks that `semiseg predict` wrote: training does not take them for labels unasked."""
+"""The mark of masks that `semiseg predict` or `data suggest` wrote: training does not take them for labels unasked."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def refuse_predicted(image: Image.Image, path: Path) -> None:
             where=path if marked else f"{path}, beside {MARKER}",
             expected="masks that a person has drawn or corrected",
             remedy="take it out of the masks; or, to learn from predictions on purpose, pass --data.accept_predicted "
-            f"true; of masks that you have corrected remove {MARKER}",
+            f"true; of masks that you have corrected remove {MARKER}, or bring them back by `semiseg data import`",
         )
 
 

@@ -15,6 +15,7 @@ from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import ConfigError, some
 from semiseg.suggestion.choice import DRAWS, Choice, Tick, choose_from
 from semiseg.suggestion.features import build, encoder_for
+from semiseg.suggestion.labels import Format, refuse_labels, write_labels
 from semiseg.suggestion.pool import find_pool
 from semiseg.suggestion.uncertainty import load_models
 from semiseg.suggestion.writing import Suggestion, refuse_existing, write_suggestions
@@ -29,6 +30,7 @@ class Suggested:
 
     Attributes:
         folder: where it is.
+        labels: the folder of labels to correct, if they were asked for.
         choice: what was chosen, and how it compares.
         suggestions: as in `suggestions.json`.
         notes: what else is to be said.
@@ -36,6 +38,7 @@ class Suggested:
     """
 
     folder: Path
+    labels: Path | None
     choice: Choice
     suggestions: Sequence[Suggestion]
     notes: tuple[str, ...]
@@ -44,6 +47,7 @@ class Suggested:
     def lines(self) -> list[str]:
         """Say it in lines to print."""
         choice = self.choice
+        labels = [f"labels to correct, then to bring back by `semiseg data import`: {self.labels}"]
         left_out = [f"{len(choice.unreadable):,} could not be read: {some(list(choice.unreadable), 3)}"]
         return [
             *self.notes,
@@ -51,6 +55,7 @@ class Suggested:
             f"{len(choice.labeled):,} labeled images count as chosen",
             *choice.lines(),
             f"{len(choice.samples):,} images to label: {self.folder} ({self.seconds:.0f} s)",
+            *(labels if self.labels else []),
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -58,6 +63,7 @@ class Suggested:
         choice = self.choice
         return {
             "folder": str(self.folder),
+            "labels": str(self.labels) if self.labels else None,
             "rule": choice.rule,
             "images": choice.images,
             "labeled": len(choice.labeled),
@@ -82,6 +88,8 @@ def suggest(
     license: str | None = None,
     pool: int = POOL,
     seed: int = 0,
+    as_labels: Path | str | None = None,
+    format: Format = "png",
     device: str = "auto",
     progress: Tick = lambda done, count: None,
 ) -> Suggested:
@@ -100,6 +108,8 @@ def suggest(
         license: the licence of these weights that you accept; see `ModelConfig`.
         pool: unlabeled images that are looked at, at most; of more so many are drawn.
         seed: of that draw, and of the random choices to compare with.
+        as_labels: another new folder, for labels to correct: what the model is sure of.
+        format: of these: `png`, `coco`, `cvat` or `labelstudio`.
         device: auto, cpu, cuda or cuda:N.
         progress: called with the number of images looked at and of all.
 
@@ -115,8 +125,12 @@ def suggest(
     folder = Path(out) if out else _default_folder(run, config.data)
     _refuse_budget(budget, pool)
     refuse_existing(folder)
+    if as_labels is not None:
+        refuse_existing(Path(as_labels))
     chosen_device = choose_device(device)
     models = load_models(run, device) if run else None
+    if as_labels is not None:
+        refuse_labels(models, format)
     if models is None or encoder is not None:
         chosen_encoder = build(encoder_for(chosen_device, encoder, weights, license), chosen_device)
     else:
@@ -126,8 +140,12 @@ def suggest(
         found, chosen_encoder, models, budget=budget, seed=seed, max_pixels=config.data.max_pixels, progress=progress
     )
     suggestions = write_suggestions(folder, found, choice, models, config.consistency.threshold, config.data.max_pixels)
+    if as_labels is not None and models is not None:
+        first, threshold = found.spec.frames[0], config.consistency.threshold
+        write_labels(Path(as_labels), choice.samples, first, models, threshold, config.data.max_pixels, format)
     return Suggested(
         folder=folder,
+        labels=Path(as_labels) if as_labels is not None else None,
         choice=choice,
         suggestions=suggestions,
         notes=found.notes,

@@ -23,6 +23,8 @@ from semiseg.prediction.frames import Raster, read_piece
 
 TOP = 0.05
 """The part of a class's pixels, the least sure ones, that tells how unsure of it the model is."""
+IGNORED_ID = 255
+"""What a mask has where the model is not sure."""
 PRESENT = 0.001
 """The part of an image from which a class counts as present: a few stray pixels are always unsure."""
 
@@ -86,6 +88,13 @@ class Models:
             return seen, None
         other = see(self.student, rasters, inference)
         return seen, float((seen.classes_HW != other.classes_HW).mean())
+
+    def confident_mask(self, sample: Sample, threshold: float, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+        """Return what the model is sure of, class ids (H, W), and 255 where it is less sure; raises as `look`."""
+        rasters = self.predictor.open(sample.frames, max_pixels)
+        with torch.inference_mode():
+            seen = see(self.predictor.segmenter, rasters, self.predictor.inference())
+        return np.where(seen.confidence_HW >= threshold, seen.classes_HW, np.uint8(IGNORED_ID))
 
     def doubt(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> Doubt:
         """Return how unsure the model is of a sample; raises as `look`."""

@@ -24,8 +24,6 @@ from semiseg.suggestion.pool import Pool
 from semiseg.suggestion.uncertainty import Models
 
 LIST, SUGGESTIONS, MASKS = "suggested.txt", "suggestions.json", "masks"
-IGNORED_ID = 255
-"""What a mask has where the model is not sure."""
 _ON_A_SHEET = 24
 
 
@@ -79,7 +77,7 @@ def write_suggestions(
     with whole_folder(folder) as draft:
         found, cells = [], []
         for place, sample in enumerate(choice.samples):
-            mask_HW = confident_mask(models, sample, threshold, max_pixels) if models else None
+            mask_HW = models.confident_mask(sample, threshold, max_pixels) if models else None
             mask = f"{MASKS}/{place + 1:03}.png" if mask_HW is not None else None
             if models and mask_HW is not None:
                 save_picture(
@@ -96,12 +94,6 @@ def write_suggestions(
         write_text(draft / LIST, "".join(f"{each.image}\n" for each in found))
         write_text(draft / SUGGESTIONS, json.dumps([asdict(each) for each in found], indent=1) + "\n")
     return found
-
-
-def confident_mask(models: Models, sample: Sample, threshold: float, max_pixels: int) -> NDArray[np.uint8]:
-    """Return what the teacher is sure of, class ids (H, W), and 255 where it is less sure than the threshold."""
-    seen, _ = models.look(sample, max_pixels)
-    return np.where(seen.confidence_HW >= threshold, seen.classes_HW, IGNORED_ID).astype(np.uint8)
 
 
 def _picture(

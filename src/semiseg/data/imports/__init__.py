@@ -14,6 +14,7 @@ from semiseg.data.imports import coco, coloured, cvat_xml, labelme, labelstudio
 from semiseg.data.imports.classes import plan_classes
 from semiseg.data.imports.images import Images
 from semiseg.data.imports.labels import Labels
+from semiseg.data.imports.machine import corrected
 from semiseg.data.imports.trees import Tree, Zip, open_tree
 from semiseg.data.imports.writing import Boxes, Found, Tick, Wishes, write_folder, write_spec
 from semiseg.data.reading import MAX_PIXELS
@@ -117,7 +118,7 @@ def import_data(
 
     It appears whole or not at all. Images in a folder are linked, those in a ZIP copied. An image without annotations
     stays unlabeled, and so does one whose annotations cannot all be used: what is left out would be learned as
-    background.
+    background. Labels that a model made are taken where a person has corrected some, and bear no mark of it then.
 
     Args:
         source: a folder, a ZIP or a file.
@@ -136,14 +137,15 @@ def import_data(
         tick: called with the number of masks done and of all.
 
     Raises:
-        DataError: the source cannot be read or named, names cannot be told apart, a colour or label is of no class, or
-            nothing would be labeled.
+        DataError: the source cannot be read or named, names cannot be told apart, a colour or label is of no class,
+            nothing would be labeled, or nothing in the labels of a model is corrected.
         FileError: the folder cannot be written.
     """
     began, source, out = time.perf_counter(), Path(source), Path(out)
     _refuse_existing(out)
     _refuse_contradiction(rest, empty_is_background)
     tree = open_tree(source)
+    note = corrected(tree)
     name = _chosen(tree, format)
     given = coloured.find_given(tree, Path(classes) if classes else None)
     labels = FORMATS[name].read(tree)
@@ -158,6 +160,7 @@ def import_data(
         boxes=boxes,
         empty_is_background=empty_is_background,
         copy=copy,
+        accept_predicted=note is not None,
         max_pixels=max_pixels,
     )
     with whole_folder(out) as draft:
@@ -171,7 +174,11 @@ def import_data(
         classes=plan.classes,
         rest=plan.classes[plan.rest] if plan.rest < len(plan.classes) else "ignored",
         found=found,
-        notes=(*labels.notes, f"images are {'links to' if linked else 'copies from'} {pictures.tree.where}"),
+        notes=(
+            *labels.notes,
+            *([note] if note else []),
+            f"images are {'links to' if linked else 'copies from'} {pictures.tree.where}",
+        ),
         seconds=time.perf_counter() - began,
     )
 

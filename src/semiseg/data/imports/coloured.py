@@ -105,14 +105,21 @@ def _given(path: Path) -> Given:
     return Given(classes=tuple(colours), colours=colours)
 
 
-def read_colours(path: Path, max_pixels: int) -> Drawing:
+def read_colours(path: Path, max_pixels: int, *, accept_predicted: bool = False) -> Drawing:
     """Read a mask of an export with its colours; gray levels are colours, too.
+
+    Args:
+        path: the mask.
+        max_pixels: the largest that is opened.
+        accept_predicted: whether a model may have made it.
 
     Raises:
         DataError: it cannot be used; see `read_drawing` and `read_mask`.
     """
-    drawing = read_drawing(path, max_pixels)
-    return drawing or Drawing(np.repeat(read_mask(path, max_pixels)[..., None], 3, axis=-1))
+    drawing = read_drawing(path, max_pixels, accept_predicted=accept_predicted)
+    if drawing is not None:
+        return drawing
+    return Drawing(np.repeat(read_mask(path, max_pixels, accept_predicted=accept_predicted)[..., None], 3, axis=-1))
 
 
 def refuse_nameless_colours(tree: Tree, labels: Labels, max_pixels: int) -> None:

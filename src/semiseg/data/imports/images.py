@@ -105,12 +105,21 @@ class Images:
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         path = self.tree.path(name)
-        if path is None or copy or not _linked(path, target, home):
+        if path is None or copy or not linked(path, target, home):
             self.tree.copy(name, target)
 
 
-def _linked(path: Path, target: Path, home: Path) -> bool:
-    """Link relative to `home`, so that both folders can move together."""
+def linked(path: Path, target: Path, home: Path) -> bool:
+    """Link `target` to a file, relative to `home`, so that both folders can move together.
+
+    Args:
+        path: the file.
+        target: the link to make, perhaps in a draft.
+        home: the folder that the link will stand in.
+
+    Returns:
+        Whether this file system could.
+    """
     try:
         target.symlink_to(os.path.relpath(path.resolve(), home.resolve()))
     except (OSError, ValueError):  # no links on this file system; no relative path between Windows' drives

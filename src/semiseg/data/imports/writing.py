@@ -31,11 +31,15 @@ Tick = Callable[[int, int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What the user wants of an import; see `semiseg.data.imports.import_data`."""
+    """What the user wants of an import; see `semiseg.data.imports.import_data`.
+
+    Masks that a model made are taken where a person has corrected some of them: `accept_predicted`.
+    """
 
     boxes: Boxes | None = None
     empty_is_background: bool = False
     copy: bool = False
+    accept_predicted: bool = False
     max_pixels: int
 
 
@@ -200,7 +204,8 @@ def _of_colours(target: Path, job: _Job, tree: Tree, plan: Plan, wishes: Wishes)
     if name is None or plan.colours is None:
         return None
     with tree.on_disk(name, target.with_name(f".{target.stem}.part")) as path:
-        matched = match_colours(read_colours(path, wishes.max_pixels), plan.colours)
+        drawing = read_colours(path, wishes.max_pixels, accept_predicted=wishes.accept_predicted)
+        matched = match_colours(drawing, plan.colours)
     if matched.unknown:
         where = Path(tree.title(name))
         raise _UnknownColours.of_text(str(unknown_colours(matched.unknown, plan.colours, where, _REMEDY)))
