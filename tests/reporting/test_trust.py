@@ -13,6 +13,7 @@ from semiseg.published.bands import healthy_band
 from semiseg.reporting.page import report
 from semiseg.reporting.quality_record import read_quality
 from semiseg.reporting.record import read_run
+from semiseg.reporting.slices import slices
 from semiseg.reporting.trust import trust
 
 CLASSES = ("field", "road & path", "<b>water</b>")
@@ -26,8 +27,10 @@ QUALITY: dict[str, Any] = {
     "rank_agreement": 0.71,
     "bins": [{"pixels": 50, "right": 20, "confidence": 25.0}, {"pixels": 50, "right": 45, "confidence": 47.5}],
     "classes": [{"name": name, "kept": 30, "kept_right": 27, "predicted": 0.8} for name in CLASSES],
-    "images": [{"id": f"image{k}", "predicted": 0.5 + k / 20, "iou": k / 10, "accuracy": 0.9} for k in range(10)],
-    "confusion": [[90, 5, 5], [40, 60, 0], [0, 0, 0]],
+    "images": [
+        {"id": f"image{k}", "predicted": 0.5 + k / 20, "iou": k / 10, "accuracy": 0.9, "pixels": 100} for k in range(10)
+    ],
+    "confusion": [[90, 5, 5], [4, 6, 0], [0, 0, 0]],
 }
 
 
@@ -55,6 +58,33 @@ def test_the_report_tells_how_far_to_trust_the_run(watched_run: Path) -> None:
     assert "Student and teacher disagree on 3.0 % of the pixels." in text
     assert "field instead of road & path: 40.0 % of road & path" in text
     assert [tag for tag, _ in page.tags].count("details") >= 3, "the confusion matrix opens by keyboard"
+
+
+def test_slices_part_classes_by_frequency_and_images_by_size(watched_run: Path) -> None:
+    images = [{**image, "pixels": 10**6 * (1 + 3 * (k > 5))} for k, image in enumerate(QUALITY["images"])]
+    confusion = [[1980, 0, 0], [4, 6, 0], [0, 0, 10]]
+    changed = {**QUALITY, "images": images, "confusion": confusion}
+    (watched_run / "checkpoints" / "quality.json").write_text(json.dumps(changed))
+    classes, sizes = slices(read_run(watched_run).quality)
+    assert [(row.name, row.content) for row in classes.rows] == [
+        ("frequent, 10% or more", "field"),
+        ("rare, below 1%", "road & path, <b>water</b>"),
+    ]
+    assert [row.iou for row in classes.rows] == pytest.approx([1980 / 1984, (0.6 + 1) / 2])
+    assert [(row.name, row.content) for row in sizes.rows] == [
+        ("smallest, 1 megapixels", "6 images"),
+        ("largest, 4 megapixels", "4 images"),
+    ]
+    assert [row.iou for row in sizes.rows] == pytest.approx([0.25, 0.75])
+    assert "Where it is good" in Page(report(watched_run).read_text()).text
+
+
+def test_images_of_one_size_or_of_an_earlier_version_have_no_slices_by_size(watched_run: Path) -> None:
+    path = watched_run / "checkpoints" / "quality.json"
+    assert [part.title for part in slices(read_quality(path))] == ["Classes by their share of the val pixels"]
+    images = [{name: value for name, value in image.items() if name != "pixels"} for image in QUALITY["images"]]
+    path.write_text(json.dumps({**QUALITY, "images": images}))
+    assert [part.title for part in slices(read_quality(path))] == ["Classes by their share of the val pixels"]
 
 
 def test_images_are_ranked_by_their_iou(watched_run: Path) -> None:

@@ -35,6 +35,7 @@ class Quality:
             probability p and of y, whether it is the prediction, over all pixels (arXiv 2402.10665); 0 if never said.
         images_N3: of each val image, in the order of the samples: predicted quality (the mean of its predicted
             classes), mean IoU of its true or predicted classes, accuracy; nan where its mask has no valid pixel.
+        pixels_N: pixels of each val image.
         disagreement: share of valid pixels on which student and teacher disagree; None where there is but one model.
     """
 
@@ -46,6 +47,7 @@ class Quality:
     kept_right_K: NDArray[np.int64]
     predicted_K: NDArray[np.float64]
     images_N3: NDArray[np.float64]
+    pixels_N: NDArray[np.int64]
     disagreement: float | None
 
     @property
@@ -86,7 +88,7 @@ class Quality:
         """
         per_bin = zip(self.pixels_B.tolist(), self.right_B.tolist(), self.confidence_B.tolist(), strict=True)
         per_class = zip(classes, self.kept_K, self.kept_right_K, self.predicted_K, strict=True)
-        per_image = zip(samples, self.images_N3.tolist(), strict=True)
+        per_image = zip(samples, self.images_N3.tolist(), self.pixels_N.tolist(), strict=True)
         return {
             "threshold": self.threshold,
             "ece": self.ece,
@@ -100,8 +102,11 @@ class Quality:
                 for name, kept, right, predicted in per_class
             ],
             "images": [
-                {"id": id_, "predicted": round(predicted, 6), "iou": round(iou, 6), "accuracy": round(accuracy, 6)}
-                for id_, (predicted, iou, accuracy) in per_image
+                {
+                    **{"id": id_, "predicted": round(predicted, 6), "iou": round(iou, 6)},
+                    **{"accuracy": round(accuracy, 6), "pixels": pixels},
+                }
+                for id_, (predicted, iou, accuracy), pixels in per_image
                 if iou == iou
             ],
         }
@@ -126,8 +131,8 @@ class QualityCounts:
         """Valid pixels by class, whether right, whether kept, and bin."""
         self.units_B = torch.zeros(BINS, dtype=torch.float64, device=device)
         self.compared_2 = torch.zeros(2, dtype=torch.int64, device=device)
-        self.images_N4 = torch.zeros(samples, 4, dtype=torch.float64, device=device)
-        """As `Quality.images_N3`, and whether the image has a valid pixel."""
+        self.images_N5 = torch.zeros(samples, 5, dtype=torch.float64, device=device)
+        """As `Quality.images_N3`, whether the image has a valid pixel, and its pixels."""
         self.soft_3K = torch.zeros(3, classes, dtype=torch.float64, device=device)
         self._batch_BK3 = self._confusion_BKK = torch.zeros(0)
 
@@ -135,6 +140,7 @@ class QualityCounts:
         """Make room for a batch of images, which are these of all samples."""
         self._samples, images = list(samples), len(samples)
         self._said: list[Tensor] = []
+        self._pixels = 0
         self._batch_BK3 = torch.zeros(images, self.classes, 3, dtype=torch.float64, device=self.device)
         self._confusion_BKK = torch.zeros(images, self.classes, self.classes, dtype=torch.int64, device=self.device)
 
@@ -160,6 +166,7 @@ class QualityCounts:
         self.table += _count(cells, len(self.table) + 1)[:-1].to(self.device).long()
         self.units_B += _count(bins, BINS + 1, units_BHW)[:-1].to(self.device)
         images = len(said_BHW)
+        self._pixels += said_BHW[0].numel()
         places_BHW = torch.arange(images, device=said_BHW.device)[:, None, None] * self.classes + said_BHW
         size = images * self.classes
         both_BK = _count(places_BHW, size, confidence_BHW).view(images, self.classes)
@@ -187,14 +194,15 @@ class QualityCounts:
         iou_B = _mean_where(hit_BK / union_BK.clamp(min=1), union_BK > 0)
         valid_B = self._confusion_BKK.sum(dim=(1, 2))
         accuracy_B = hit_BK.sum(dim=1) / valid_B.clamp(min=1)
-        self.images_N4[self._samples] = torch.stack((predicted_B, iou_B, accuracy_B, (valid_B > 0).double()), dim=1)
+        found_B5 = (predicted_B, iou_B, accuracy_B, (valid_B > 0).double(), torch.full_like(iou_B, self._pixels))
+        self.images_N5[self._samples] = torch.stack(found_B5, dim=1)
         self.soft_3K += self._batch_BK3.sum(dim=0).T
 
     def result(self, processes: Processes) -> Quality:
         """Add up what all processes have counted."""
         table = processes.sum(self.table).cpu().numpy().reshape(self.classes, 2, 2, BINS)
         both_K, probability_K, said_K = processes.sum(self.soft_3K).cpu().numpy()
-        images_N4 = processes.sum(self.images_N4).cpu().numpy()
+        images_N5 = processes.sum(self.images_N5).cpu().numpy()
         differing, compared = processes.sum(self.compared_2).tolist()
         return Quality(
             threshold=self.threshold,
@@ -204,7 +212,8 @@ class QualityCounts:
             kept_K=table[:, :, 1].sum(axis=(1, 2)),
             kept_right_K=table[:, 1, 1].sum(axis=1),
             predicted_K=np.where(said_K > 0, 2 * both_K / np.maximum(probability_K + said_K, 1e-12), 0.0),
-            images_N3=np.where(images_N4[:, 3:] > 0, images_N4[:, :3], np.nan),
+            images_N3=np.where(images_N5[:, 3:4] > 0, images_N5[:, :3], np.nan),
+            pixels_N=images_N5[:, 4].astype(np.int64),
             disagreement=differing / compared if compared else None,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from semiseg.files import write_text
@@ -9,6 +10,7 @@ from semiseg.reporting import templating
 from semiseg.reporting.record import RunRecord, read_run
 from semiseg.reporting.sections import charts, facts, scores, subtitle, tiles
 from semiseg.reporting.sheets import sheet, sheets
+from semiseg.reporting.slices import slices
 from semiseg.reporting.trust import trust
 
 
@@ -51,12 +53,19 @@ def render(record: RunRecord) -> str:
         distilled=str(record.distilled.get("headline") or ""),
         distilled_details=_texts(record.distilled.get("details")),
         trust=trust(record),
+        slices=slices(record.quality),
         extremes=sheet(record.extremes) if record.extremes else None,
         sheets=sheets(record.samples),
         sample_count=len(record.samples),
         environment=record.environment,
+        repeat=_repeated(record),
         config_text=record.config_text,
     )
+
+
+def _repeated(record: RunRecord) -> str:
+    """Return the command that trains the same once more, from the folder that holds the run."""
+    return shlex.join(["semiseg", "train", f"{record.name}/config.yaml", "--run.name", f"{record.name}-again"])
 
 
 def _texts(value: object) -> list[str]:

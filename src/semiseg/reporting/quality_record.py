@@ -27,12 +27,13 @@ class ClassTrust:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTrust:
-    """Predicted quality, mean IoU and accuracy of a val image, 0 to 1."""
+    """Predicted quality, mean IoU and accuracy of a val image, 0 to 1; its pixels, 0 where they were not counted."""
 
     id: str
     predicted: float
     iou: float
     accuracy: float
+    pixels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,11 @@ def _quality(content: Mapping[str, Any]) -> QualityRecord:
         for found in content["classes"]
     }
     images = [
-        ImageTrust(id=str(found["id"]), **{name: _share(found[name]) for name in ("predicted", "iou", "accuracy")})
+        ImageTrust(
+            id=str(found["id"]),
+            **{name: _share(found[name]) for name in ("predicted", "iou", "accuracy")},
+            pixels=int(_count(found.get("pixels", 0))),
+        )
         for found in content["images"]
     ]
     confusion_KK = np.array(content["confusion"], dtype=np.int64)

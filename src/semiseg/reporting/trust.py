@@ -69,7 +69,7 @@ def trust(record: RunRecord) -> Trust | None:
     quality = record.quality
     if not record.windows and quality is None and "train/confident" not in record.metrics:
         return None
-    drawn = (_confident_chart(record), _class_chart(record), _reliability(quality))
+    drawn = (_confident_chart(record), _class_chart(record), _right_chart(record), _reliability(quality))
     images = sorted(quality.images, key=lambda image: image.iou) if quality else []
     half = min(_IMAGES, len(images) // 2)
     return Trust(
@@ -160,6 +160,16 @@ def _class_chart(record: RunRecord) -> Chart | None:
         for place, k in enumerate(largest, start=1)
     ]
     return line_chart("The same, by pseudo-label", lines, x_name="step", show=percent, y_range=(0.0, 1.0))
+
+
+def _right_chart(record: RunRecord) -> Chart | None:
+    """Draw, over time, how much of the val pixels would teach, and how much of that is right."""
+    named = (("right among confident", "quality/kept_right"), ("confident", "quality/kept"))
+    lines = [
+        Line(name=name, points=[(point.step, point.value) for point in record.metrics.get(key, ())])
+        for name, key in named
+    ]
+    return line_chart("Val pixels, where the truth is known", lines, x_name="step", show=percent, y_range=(0.0, 1.0))
 
 
 def _reliability(quality: QualityRecord | None) -> Chart | None:
