@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from semiseg import api
 from semiseg.api import TrainedRun
-from semiseg.engine import state
+from semiseg.engine import saving
 from semiseg.engine.checkpoint import save_checkpoint
 from semiseg.engine.evaluation import Evaluator
 from semiseg.errors import RunError, SemisegError
@@ -73,7 +73,7 @@ def test_checkpoints_come_as_often_as_asked(train_tiny: TrainTiny, monkeypatch: 
         saved.append(checkpoint.step)
         save_checkpoint(folder, checkpoint)
 
-    monkeypatch.setattr(state, "save_checkpoint", watched)
+    monkeypatch.setattr(saving, "save_checkpoint", watched)
     train_tiny("x", "--schedule.steps", "8", "--schedule.checkpoint_every", "3")
     assert saved == [3, 6, 8]
     train_tiny("epochs", "--schedule.steps", "7")

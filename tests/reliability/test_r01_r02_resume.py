@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from students import student_words
 
 from semiseg.api import TrainedRun
-from semiseg.engine import judging, state, training
+from semiseg.engine import judging, saving, training
 from semiseg.errors import RunError
 from semiseg.methods import METHODS
 
@@ -114,7 +114,7 @@ class Died(BaseException):
 MOMENTS = {
     "write_report": judging,
     "save_state": training,
-    "save_checkpoint": state,
+    "save_checkpoint": saving,
     "draw_samples": judging,
     "save_model": judging,
 }

@@ -17,7 +17,7 @@ from torch import nn
 from semiseg.api import TrainedRun
 from semiseg.cli import main
 from semiseg.data import Batch
-from semiseg.engine import state
+from semiseg.engine import saving
 from semiseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from semiseg.engine.evaluation import Evaluator
 from semiseg.errors import RunStopped
@@ -90,7 +90,7 @@ def test_r06_a_signal_in_a_save_does_not_spoil_it(
         signal.raise_signal(signal.SIGTERM)
         save_checkpoint(folder, checkpoint)
 
-    monkeypatch.setattr(state, "save_checkpoint", signalled)
+    monkeypatch.setattr(saving, "save_checkpoint", signalled)
     with pytest.raises(RunStopped, match="3 of 7 steps"):
         train_tiny("x", *LENGTHS)
     monkeypatch.undo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,9 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from semiseg.engine.tensor_file import write_tensors
 from semiseg.errors import RunError
 from semiseg.files import read_json, remove_drafts, sha256_of, whole_folder
 
@@ -54,12 +56,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         FileError: it cannot be written; the earlier ones stay.
     """
     remove_drafts(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     final = folder / _name(checkpoint.step)
+    state = json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1).encode()
     with whole_folder(final) as draft:
-        save_file(tensors, draft / _TENSORS)
-        (draft / _STATE).write_text(json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), "utf-8")
-        sums = {name: sha256_of(draft / name) for name in (_TENSORS, _STATE)}
+        (draft / _STATE).write_bytes(state)
+        sums = {
+            _TENSORS: write_tensors(draft / _TENSORS, checkpoint.tensors),
+            _STATE: hashlib.sha256(state).hexdigest(),
+        }
         (draft / _MANIFEST).write_text(json.dumps(sums, indent=1), "utf-8")
         shutil.rmtree(final, ignore_errors=True)
     for old in _checkpoints(folder)[:-_KEPT]:

@@ -15,9 +15,9 @@ from semiseg.engine.checkpoint import (
     optimizer_tensors,
     require_shapes,
     restore_optimizer,
-    save_checkpoint,
 )
 from semiseg.engine.meter import Meter
+from semiseg.engine.saving import CheckpointWriter
 from semiseg.engine.task import Task
 from semiseg.engine.verdicts import Verdicts
 from semiseg.errors import RunError
@@ -45,11 +45,11 @@ def first_state(task: Task) -> RunState:
     return RunState(task.student, teacher, task.optimizer, Verdicts(task.directory.verdicts))
 
 
-def save_state(task: Task, state: RunState) -> None:
-    """Write a checkpoint; the main process does, the others give their part of what was logged.
+def save_state(task: Task, state: RunState, writer: CheckpointWriter) -> None:
+    """Have a checkpoint written; the main process does, the others give their part of what was logged.
 
     Raises:
-        FileError: it cannot be written; earlier checkpoints stay.
+        FileError: the one before could not be written; earlier checkpoints stay.
     """
     sums = state.meter.tensors(task.processes)
     parts: dict[str, dict[str, Tensor]] = {
@@ -65,7 +65,7 @@ def save_state(task: Task, state: RunState) -> None:
     checkpoint = Checkpoint(
         state.step, tensors, {"meter_steps": state.meter.steps, "classes_steps": state.classes.steps}
     )
-    task.processes.by_main(lambda: save_checkpoint(task.directory.checkpoints, checkpoint))
+    task.processes.by_main(lambda: writer.save(checkpoint))
 
 
 def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> None:

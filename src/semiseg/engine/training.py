@@ -21,6 +21,7 @@ from semiseg.engine.meter import SKIPPED
 from semiseg.engine.precision import autocast, full_fp32
 from semiseg.engine.progress import Progress
 from semiseg.engine.runlog import RunLog
+from semiseg.engine.saving import CheckpointWriter
 from semiseg.engine.schedule import lr_factor, set_lr
 from semiseg.engine.state import RunState, first_state, restore_state, save_state
 from semiseg.engine.stopping import StopRequest, stopped
@@ -72,6 +73,7 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
             resumed_step=state.step if resume else None,
             evaluated=not _evaluation_is_due(task, state),
         ) as log,
+        CheckpointWriter(task.directory.checkpoints, log.say) as writer,
     ):
         for note in notes:
             log.say(note)
@@ -90,11 +92,15 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
             if state.step == steps or state.step % task.schedule.log_every == 0:
                 _log_training(task, state, guard, log, progress)
                 watch.look(state.step, state.classes)
-            if asked or state.step % task.saves_every == 0 or _evaluation_is_due(task, state):
-                _save(task, state, guard)
+                task.processes.by_main(writer.check)
+            due = _evaluation_is_due(task, state)
+            if asked or due or state.step % task.saves_every == 0:
+                _save(task, state, guard, writer)
+            if asked or due:  # an evaluation may end the process: the disk has the checkpoint before it begins
+                task.processes.by_main(writer.wait)
             if asked:
                 raise _stopped(task, state, asked)
-            if _evaluation_is_due(task, state):
+            if due:
                 with progress.paused():
                     evaluate_run(task, state, log, progress, stop)
                 _leave_if_asked(task, state, stop)
@@ -212,7 +218,7 @@ def _not_finite(task: Task, state: RunState, guard: Guard, in_a_row: int) -> Run
     )
 
 
-def _save(task: Task, state: RunState, guard: Guard) -> None:
+def _save(task: Task, state: RunState, guard: Guard, writer: CheckpointWriter) -> None:
     """Save, unless the last step was skipped: weights that no longer learn may not replace a good checkpoint."""
     if not guard.in_a_row.item():
-        save_state(task, state)
+        save_state(task, state, writer)
