@@ -35,11 +35,12 @@ from semiseg.augment import StrongViewConfig
 from semiseg.data import Batch, DataConfig, DatasetSpec, Division, TrainStream, load_dataset
 from semiseg.data.quarantine import Quarantine
 from semiseg.data.spec import read_spec, shipped_specs
+from semiseg.engine.config import EvaluationConfig, OptimizerConfig, ScheduleConfig
 from semiseg.engine.distributed import Processes
-from semiseg.engine.evaluation import EvaluationConfig, Evaluator
+from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.inference import Inference
 from semiseg.engine.rundir import RunDirectory
-from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_scale
+from semiseg.engine.schedule import build_optimizer, lr_scale
 from semiseg.engine.task import Task
 from semiseg.engine.training import fit
 from semiseg.errors import DataError, SemisegError

@@ -17,8 +17,8 @@ from semiseg.api import TrainedRun, evaluate, recipe_config
 from semiseg.assembly import divide, run_name
 from semiseg.config import Config, RunConfig, make_config
 from semiseg.data import DataConfig
+from semiseg.engine.config import ScheduleConfig
 from semiseg.engine.distributed import Processes
-from semiseg.engine.schedule import ScheduleConfig
 from semiseg.errors import ConfigError, DataError, SemisegError
 
 CPU = torch.device("cpu")

@@ -37,6 +37,8 @@ def train_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any
         return TrainedRun(tmp_path / "run", TrainingResult(0.5, 20, 30, 1.5))
 
     monkeypatch.setattr("semiseg.api.train", train)
+    monkeypatch.setattr("semiseg.data.source.open_source", lambda config: None)
+    monkeypatch.setattr("semiseg.data.source.find_lists", lambda source: None)
     return call
 
 

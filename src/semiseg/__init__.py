@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from semiseg.api import TrainedRun, evaluate, recipe_config, train
+    from semiseg.api import TrainedRun, evaluate, train
     from semiseg.config import Config
+    from semiseg.config.recipe import recipe_config
     from semiseg.errors import SemisegError
     from semiseg.exporting import export
     from semiseg.machine import doctor
@@ -48,7 +49,7 @@ _HOMES = {
     "load": "semiseg.prediction.predictor",
     "plan": "semiseg.planning",
     "predict": "semiseg.prediction",
-    "recipe_config": "semiseg.api",
+    "recipe_config": "semiseg.config.recipe",
     "register_method": "semiseg.methods",
     "report": "semiseg.reporting",
     "suggest": "semiseg.suggestion",

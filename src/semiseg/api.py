@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, cast
 
-import torch
-
 from semiseg.assembly import build_method, check_crop, divide, make_task, run_name
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
+from semiseg.config.recipe import recipe_config as recipe_config  # named here, too
 from semiseg.data import (
     DataConfig,
     Judges,
@@ -25,11 +23,11 @@ from semiseg.data import (
 from semiseg.data.check import no_tick
 from semiseg.data.spec import Protocol
 from semiseg.data.yaml_file import read_yaml
+from semiseg.engine.config import Precision
 from semiseg.engine.determinism import deterministic_sums
 from semiseg.engine.distributed import Processes, choose_device, join_processes, share_batch_norm
 from semiseg.engine.evaluation import Evaluation, Evaluator
 from semiseg.engine.inference import Inference, inference_of
-from semiseg.engine.precision import Precision
 from semiseg.engine.progress import Ticker
 from semiseg.engine.rundir import RunDirectory, begin_run, continue_run
 from semiseg.engine.runlock import hold_run
@@ -38,7 +36,6 @@ from semiseg.engine.training import TrainingResult, fit
 from semiseg.errors import ConfigError, DataError
 from semiseg.models import ModelCard, build_segmenter, describe_classes, find_model, load_model
 from semiseg.published import published_curve
-from semiseg.recipes import is_recipe, load_recipe
 from semiseg.reporting import report
 
 
@@ -65,33 +62,6 @@ class ModelEvaluation(Evaluation):
     origin: str
     trained_on: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
-    """Build the configuration of a recipe and overrides, as `semiseg train` does.
-
-    Args:
-        recipe: name of a recipe, path of a YAML file, or a data folder (then the recipe is `default`, or `laptop` where
-            there is no GPU and no encoder is named).
-        overrides: for example `["--data.split", "30"]`.
-
-    Raises:
-        ConfigError: an unknown recipe or key, or a value of the wrong kind.
-    """
-    is_folder = not is_recipe(recipe) and Path(recipe).is_dir()
-    settings = load_recipe(_of_folder(overrides or []) if is_folder else recipe)
-    folder = ["--data.root", recipe] if is_folder else []
-    return make_config(settings, [*folder, *(overrides or [])], where=f"recipe {recipe}")
-
-
-def _of_folder(overrides: Sequence[str]) -> str:
-    """Return the recipe of a data folder by what there is to train on."""
-    given = {name: value for name, _, value in (word.partition("=") for word in overrides)}
-    if "--model.encoder" in given:
-        return "default"
-    after = dict(pairwise(overrides))
-    device = given.get("--device") or after.get("--device", "auto")
-    return "default" if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()) else "laptop"
 
 
 def train(config: Config, *, resume: bool | Literal["auto"] = False) -> TrainedRun:

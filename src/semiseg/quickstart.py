@@ -11,7 +11,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from semiseg.api import recipe_config, train
+from semiseg.api import train
+from semiseg.config.recipe import recipe_config
 from semiseg.data.scenes import write_scenes
 from semiseg.data.spec import SCORE_NAMES
 from semiseg.errors import ConfigError, RunError, closest

@@ -9,9 +9,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _key(seed: int, purpose: str, counters: tuple[int, ...]) -> np.random.SeedSequence:
@@ -32,25 +35,26 @@ def rng(seed: int, purpose: str, *counters: int) -> np.random.Generator:
 
 def torch_rng(seed: int, purpose: str, *counters: int) -> torch.Generator:
     """Return the CPU torch generator of one purpose; arguments as in `rng`."""
+    import torch  # not above: lists are drawn without it, and it takes seconds
+
     state = int(_key(seed, purpose, counters).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state & (2**63 - 1))
 
 
-CPU = torch.device("cpu")
-
-
 @contextmanager
-def counted(seed: int, purpose: str, *counters: int, device: torch.device = CPU) -> Iterator[None]:
+def counted(seed: int, purpose: str, *counters: int, device: torch.device | None = None) -> Iterator[None]:
     """Let torch's global generators, which initialisers and layers draw from, be those of one purpose for a while.
 
     Args:
         seed: as in `rng`.
         purpose: as in `rng`.
         *counters: as in `rng`.
-        device: where is drawn beside the CPU. A GPU's generator draws other numbers than the CPU's.
+        device: where is drawn, if not on the CPU alone. A GPU's generator draws other numbers than the CPU's.
     """
+    import torch
+
     generator = torch_rng(seed, purpose, *counters)
-    gpus = [device] if device.type == "cuda" else []
+    gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         torch.set_rng_state(generator.get_state())
         for gpu in gpus:

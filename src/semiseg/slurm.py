@@ -10,8 +10,8 @@ from string import Template
 
 import torch
 
-from semiseg.api import recipe_config
 from semiseg.assembly import divide, run_name
+from semiseg.config.recipe import recipe_config
 from semiseg.engine.distributed import Processes
 from semiseg.errors import ConfigError, RunError
 from semiseg.files import write_text

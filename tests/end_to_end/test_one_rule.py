@@ -15,10 +15,10 @@ from semiseg import Predictor, evaluate, predict
 from semiseg.data import DataConfig, DatasetSpec, Sample
 from semiseg.data.palette import default_palette
 from semiseg.engine import gallery
+from semiseg.engine.config import Precision
 from semiseg.engine.evaluation import Evaluator, count_confusion
 from semiseg.engine.gallery import draw_samples
 from semiseg.engine.pictures import PictureRow, sample_sheet
-from semiseg.engine.precision import Precision
 from semiseg.models import ModelCard, ModelConfig, build_segmenter, load_model, save_model
 
 CLASSES = ("field", "road", "water")

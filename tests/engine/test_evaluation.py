@@ -22,8 +22,9 @@ from torchmetrics.classification import (
 
 from semiseg.data import DatasetSpec, Sample
 from semiseg.data.spec import Protocol
+from semiseg.engine.config import EvaluationConfig
 from semiseg.engine.distributed import Processes
-from semiseg.engine.evaluation import Evaluation, EvaluationConfig, Evaluator, changed_scores, count_confusion
+from semiseg.engine.evaluation import Evaluation, Evaluator, changed_scores, count_confusion
 from semiseg.engine.inference import Inference, inference_of
 from semiseg.engine.quality import Quality
 from semiseg.errors import ConfigError

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from semiseg.engine.config import Precision
 from semiseg.engine.inference import Inference
-from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
+from semiseg.engine.precision import autocast, full_fp32, uses_bf16
 from semiseg.methods import StepResult
 from semiseg.methods.supervised import Supervised
 from semiseg.models import ModelConfig, build_segmenter

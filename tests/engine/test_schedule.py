@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig, build_optimizer, lr_factor, lr_scale, set_lr
+from semiseg.engine.config import OptimizerConfig, ScheduleConfig
+from semiseg.engine.schedule import build_optimizer, lr_factor, lr_scale, set_lr
 from semiseg.errors import ConfigError
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 from semiseg.models.config import Trains

@@ -34,7 +34,7 @@ from semiseg.data import (
     load_dataset,
 )
 from semiseg.data.palette import default_palette
-from semiseg.engine.schedule import OptimizerConfig
+from semiseg.engine.config import OptimizerConfig
 from semiseg.errors import ConfigError
 from semiseg.methods import ConsistencyConfig, Context, SharedSettings
 from semiseg.methods.allspark import AllSpark, AllSparkConfig

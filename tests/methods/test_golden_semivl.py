@@ -18,7 +18,7 @@ import pytest
 from drawn import SCHEDULED  # tests/support/drawn.py
 from small_semivl import ENCODER, SPEC, SmallSteps, ruled_semivl, small_clip  # tests/support/small_semivl.py
 
-from semiseg.engine.schedule import OptimizerConfig
+from semiseg.engine.config import OptimizerConfig
 from semiseg.methods import ConsistencyConfig, SharedSettings
 from semiseg.methods.semivl import SemiVLConfig
 from semiseg.models.encoders import ENCODERS, EncoderSpec

@@ -26,9 +26,9 @@ from PIL import Image
 
 from semiseg.data import Sample
 from semiseg.data.spec import read_spec, shipped_specs
+from semiseg.engine.config import OptimizerConfig
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import Evaluator
-from semiseg.engine.schedule import OptimizerConfig
 from semiseg.errors import DataError
 from semiseg.methods import ConsistencyConfig, SharedSettings
 from semiseg.models import published_names

@@ -16,7 +16,7 @@ from semiseg.api import TrainedRun
 from semiseg.config import config_class
 from semiseg.data import Batch
 from semiseg.errors import ConfigError
-from semiseg.methods import METHODS, Context, Method, SharedSettings, StepResult
+from semiseg.methods import METHODS, Context, Method, SharedSettings, StepResult, registry
 from semiseg.methods.consistency import pseudo_label
 from semiseg.methods.losses import labeled_loss
 from semiseg.models import Segmenter
@@ -77,6 +77,10 @@ def _registered() -> Iterator[None]:
 
 def tensors(run: TrainedRun) -> dict[str, Tensor]:
     return load_file(sorted((run.path / "checkpoints").iterdir())[-1] / "tensors.safetensors")
+
+
+def test_the_registry_knows_the_settings_of_every_method_before_it_is_imported() -> None:
+    assert registry._Methods().settings() == {name: method.config_class for name, method in METHODS.items()}
 
 
 def test_it_trains_with_its_settings_remembers_and_evaluates(train_tiny: TrainTiny) -> None:

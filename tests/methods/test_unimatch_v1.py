@@ -13,8 +13,8 @@ from semiseg.augment import cutmix
 from semiseg.data import Batch
 from semiseg.data.spec import read_spec, shipped_specs
 from semiseg.methods import ConsistencyConfig, Context, SharedSettings, make_teacher
-from semiseg.methods.base import NoSettings
 from semiseg.methods.consistency import pseudo_label
+from semiseg.methods.settings import NoSettings
 from semiseg.methods.streams import Streams, forward_streams
 from semiseg.methods.unimatch_v1 import UniMatchV1
 from semiseg.models import ModelConfig, Segmenter, build_segmenter

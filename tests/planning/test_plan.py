@@ -73,7 +73,7 @@ def test_a_folder_without_a_gpu_has_the_small_recipe_in_plan_and_training(
     for words in (["--device", "cuda"], ["--device=cuda:1"], ["--model.encoder", "vit_nano"]):
         assert recipe_config(str(tiny_scenes), words).recipe == "default"
     for has_gpu, name in ((True, "default"), (False, "laptop")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda found=has_gpu: found)
+        monkeypatch.setattr("semiseg.config.recipe._has_gpu", lambda found=has_gpu: found)
         assert recipe_config(str(tiny_scenes)).recipe == name
     assert run_name(recipe_config(str(tiny_scenes))) == run_name(
         recipe_config("default", ["--data.root", str(tiny_scenes)])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from semiseg.augment.config import StrongViewConfig
-from semiseg.augment.cutmix import draw_cutmix_box
 from semiseg.augment.draws import PhotometricDraws, draw_photometric
+from semiseg.augment.mixing import draw_cutmix_box
 
 
 @dataclass(frozen=True)

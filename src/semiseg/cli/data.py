@@ -36,9 +36,9 @@ def data_verb(words: list[str]) -> None:
 
 
 def _check(words: list[str]) -> None:
-    from semiseg.api import recipe_config
     from semiseg.cli.inspection import print_inspection
     from semiseg.cli.progress import shown_progress
+    from semiseg.config.recipe import recipe_config
     from semiseg.data.inspection import inspect_data, manifest_place
 
     parser = Parser("data check", "Decode every file, count classes, compare train and val; exit code 1 with faults.")

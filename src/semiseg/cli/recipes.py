@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semiseg.cli.options import Parser, write_json
 from semiseg.errors import ConfigError, closest
 
 
 def recipes_verb(words: list[str]) -> None:
     """List the recipes, or print one."""
+    import yaml
+
     from semiseg.config import make_config, to_dict
     from semiseg.recipes import (
         headline_recipes,

@@ -40,10 +40,10 @@ def demo_verb(words: list[str]) -> None:
 
 def train_verb(words: list[str]) -> None:
     """Train a model."""
-    from semiseg.api import recipe_config, train
     from semiseg.cli.settings_help import settings_help
+    from semiseg.config.recipe import recipe_config
+    from semiseg.data.source import find_lists, open_source
     from semiseg.data.spec import SCORE_NAMES
-    from semiseg.twin import train_twins
 
     parser = Parser("train", "Train a model. Any key of the configuration can follow as --key value.")
     parser.usage = (
@@ -69,6 +69,12 @@ def train_verb(words: list[str]) -> None:
         print(
             "no GPU: recipe laptop, a small pretrained encoder (published settings: train default --data.root FOLDER)"
         )
+    if not known.resume:
+        find_lists(open_source(config.data))  # what is wrong there is said before torch takes seconds to import
+
+    from semiseg.api import train
+    from semiseg.twin import train_twins
+
     twins = train_twins(config, resume=known.resume) if known.twin else None
     run = twins.run if twins else train(config, resume=known.resume)
     if os.environ.get("RANK", "0") != "0":
@@ -123,7 +129,7 @@ def distill_verb(words: list[str]) -> None:
 
 def plan_verb(words: list[str]) -> None:
     """Say what a training will take."""
-    from semiseg.planning import plan
+    from semiseg.config.recipe import recipe_config
 
     parser = Parser("plan", "Measure a few steps and say what a training takes; settings follow as for train.")
     parser.usage = "semiseg plan [RECIPE|CONFIG.yaml|FOLDER] [--hours H] [--json FILE] [--key value ...]"
@@ -132,6 +138,10 @@ def plan_verb(words: list[str]) -> None:
         print(parser.format_help())
         return
     recipe, known, overrides = parser.parse_recipe(words)
+    recipe_config(recipe, overrides)  # what is wrong with it is said before torch takes seconds to import
+
+    from semiseg.planning import plan
+
     found = plan(recipe, overrides, hours=known.hours)
     for line in found.lines():
         print(line)
@@ -140,7 +150,7 @@ def plan_verb(words: list[str]) -> None:
 
 def slurm_verb(words: list[str]) -> None:
     """Write a submit script."""
-    from semiseg.slurm import write_slurm
+    from semiseg.config.recipe import recipe_config
 
     parser = Parser("slurm", "Write a submit script for a Slurm cluster; settings follow as for train.")
     parser.usage = "semiseg slurm RECIPE [--nodes N] [--gpus M] [--sbatch=OPTION ...] [--out FILE] [--key value ...]"
@@ -154,6 +164,10 @@ def slurm_verb(words: list[str]) -> None:
         print(parser.format_help())
         return
     recipe, known, overrides = parser.parse_recipe(words)
+    recipe_config(recipe, overrides)  # as in `plan_verb`
+
+    from semiseg.slurm import write_slurm
+
     script = write_slurm(recipe, overrides, nodes=known.nodes, gpus=known.gpus, options=known.sbatch, out=known.out)
     print(f"semiseg fetch {shlex.join([recipe, *overrides])}  # before, where the nodes have no network")
     print(f"sbatch {script}")
@@ -162,8 +176,7 @@ def slurm_verb(words: list[str]) -> None:
 
 def fetch_verb(words: list[str]) -> None:
     """Fetch what a training needs."""
-    from semiseg.api import recipe_config
-    from semiseg.fetching import fetch
+    from semiseg.config.recipe import recipe_config
 
     parser = Parser("fetch", "Fetch lists and weights of a training into their caches; settings follow as for train.")
     parser.usage = "semiseg fetch [RECIPE|CONFIG.yaml|FOLDER] [--json FILE] [--key value ...]"
@@ -171,7 +184,11 @@ def fetch_verb(words: list[str]) -> None:
         print(parser.format_help())
         return
     recipe, known, overrides = parser.parse_recipe(words)
-    fetched = fetch(recipe_config(recipe, overrides))
+    config = recipe_config(recipe, overrides)
+
+    from semiseg.fetching import fetch
+
+    fetched = fetch(config)
     for path in fetched.lists:
         print(f"list     {path}")
     print(f"weights  {fetched.weights}")

@@ -12,12 +12,11 @@ from typing import Any, get_type_hints
 from semiseg.augment import StrongViewConfig
 from semiseg.config.values import checked, described, of_word, shortened, shown
 from semiseg.data import DataConfig
-from semiseg.engine.evaluation import EvaluationConfig
-from semiseg.engine.precision import Precision
-from semiseg.engine.schedule import OptimizerConfig, ScheduleConfig
+from semiseg.engine.config import EvaluationConfig, OptimizerConfig, Precision, ScheduleConfig
 from semiseg.engine.services import LoggingConfig
 from semiseg.errors import ConfigError, closest
-from semiseg.methods import METHODS, ConsistencyConfig, LossConfig
+from semiseg.methods.registry import METHODS
+from semiseg.methods.settings import ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
 FREE_ON_RESUME = {
@@ -99,8 +98,7 @@ def config_class() -> type[Config]:
     Raises:
         ConfigError: a method has the name of another key, or one that cannot be a key.
     """
-    kinds = ((name, method.config_class) for name, method in METHODS.items())
-    return _composed(tuple((name, kind) for name, kind in kinds if fields(kind)))
+    return _composed(tuple((name, kind) for name, kind in METHODS.settings().items() if fields(kind)))
 
 
 @cache

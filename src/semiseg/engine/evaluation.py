@@ -13,60 +13,14 @@ from torch import Tensor
 from semiseg.data import DatasetSpec, Sample
 from semiseg.data.bands import read_picture
 from semiseg.data.prefetch import prefetch
-from semiseg.data.spec import Protocol, Score, read_class_ids
+from semiseg.data.spec import Score, read_class_ids
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import Block, Inference, Scorer
 from semiseg.engine.quality import QualityCounts
-from semiseg.engine.schedule import require_positive
 from semiseg.engine.tiles import ON_DEVICE
-from semiseg.errors import ConfigError
 
 _AHEAD = 4
 """How many samples are read ahead of the models."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """How student and teacher are evaluated.
-
-    Raises:
-        ConfigError: a number below 1, or both `every` and `every_steps`.
-    """
-
-    every: int | None = None
-    """Epochs between evaluations; the last step is always evaluated. Default: 20 evaluations in a run whose length is
-    given in steps, else one after each epoch."""
-    every_steps: int | None = None
-    """The same in steps; give only one of the two."""
-    protocol: Protocol | None = None
-    """`original` (whole images) or `sliding` (windows of the crop's size). Default: the data set's."""
-    tile: int | None = None
-    """Longest side, in pixels, of an image that is seen in one piece; a larger one is seen in overlapping tiles, in the
-    evaluation, in its pictures and by `semiseg predict`. Default: 1024, sliding 2048."""
-    batch: int = 4
-    """Images of one size that are evaluated at once, fewer if they are large."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers below 1, and two measures of one thing."""
-        require_positive(self, "evaluation", "every", "every_steps", "batch", "tile")
-        if self.every and self.every_steps:
-            raise ConfigError(
-                f"evaluations every {self.every} epochs and every {self.every_steps} steps",
-                where="evaluation.every and evaluation.every_steps",
-                expected="one of them",
-                remedy="give null for the other",
-            )
-
-    def steps_between(self, steps_per_epoch: int, steps: int | None) -> int:
-        """Return the steps between evaluations.
-
-        Args:
-            steps_per_epoch: of the run.
-            steps: its length where that is given in steps, else None.
-        """
-        if self.every_steps:
-            return self.every_steps
-        return max(1, steps // 20) if steps and not self.every else (self.every or 1) * steps_per_epoch
 
 
 @dataclass(frozen=True)

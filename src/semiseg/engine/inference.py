@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semiseg.engine.precision import Precision, autocast, full_fp32, uses_bf16
+from semiseg.engine.config import Precision
+from semiseg.engine.precision import autocast, full_fp32, uses_bf16
 from semiseg.engine.tiles import ON_DEVICE, blend, spans
 from semiseg.errors import ConfigError
 from semiseg.models import ModelCard

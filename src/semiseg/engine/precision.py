@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
-Precision = Literal["auto", "fp32", "bf16"]
+from semiseg.engine.config import Precision
 
 
 def uses_bf16(precision: Precision, device: torch.device) -> bool:

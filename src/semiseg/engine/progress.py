@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-
-from semiseg.engine.quality import Quality
 from semiseg.published import PublishedCurve
+
+if TYPE_CHECKING:
+    from semiseg.engine.quality import Quality
 
 _PAUSE = 30.0
 """Seconds between two lines of a ticker; what is done sooner says nothing."""
@@ -79,6 +80,8 @@ class Progress:
         These are `seconds_per_step`, `images_per_second`, and on a GPU `gpu_gb`: the most that tensors of this process
         have held since it began.
         """
+        import torch  # not above: verbs that do without have a ticker, too
+
         now = time.monotonic()
         seconds = max(now - self._mark - self._pause, 1e-9) / (step - self._marked)
         self._mark, self._marked, self._pause = now, step, 0.0

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from semiseg.data import Quarantine, TrainStream
+from semiseg.engine.config import EvaluationConfig, ScheduleConfig
 from semiseg.engine.distributed import Processes
-from semiseg.engine.evaluation import EvaluationConfig, Evaluator
+from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.rundir import RunDirectory
-from semiseg.engine.schedule import ScheduleConfig
 from semiseg.engine.services import Courier
 from semiseg.methods import Method
 from semiseg.models import ModelCard, Segmenter

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.data import Batch, Place
 from semiseg.errors import ConfigError
-from semiseg.methods.base import Method, SharedSettings, StepResult
+from semiseg.methods.base import Method, StepResult
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss, opinion, predict, recoloured
 from semiseg.methods.context import Context
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.memory import SemanticMemory, channel_classes
+from semiseg.methods.settings import AllSparkConfig, SharedSettings
 from semiseg.models import Segmenter
 from semiseg.models.necks.allspark import AllSpark as Neck
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllSparkConfig:
-    """Settings of AllSpark alone. Its published runs learn every pseudo-label: `consistency.threshold` 0.
-
-    Raises:
-        ConfigError: a warm-up of less than no epochs.
-    """
-
-    warmup_epochs: int = 5
-    """Epochs in which labeled channels ask the unlabeled ones of the batch, before they ask the memory, 0 or more
-    (published 5; 15 on Cityscapes)."""
-
-    def __post_init__(self) -> None:
-        if self.warmup_epochs < 0:
-            raise ConfigError(
-                f"warmup_epochs is {self.warmup_epochs}",
-                where="allspark.warmup_epochs",
-                expected="a number >= 0",
-                remedy="correct --allspark.warmup_epochs",
-            )
 
 
 class AllSpark(Method[AllSparkConfig]):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from semiseg.data import Batch
 from semiseg.errors import RunError
-from semiseg.methods.consistency import ConsistencyConfig, Labeler
 from semiseg.methods.context import Context
-from semiseg.methods.losses import LossConfig, labeled_loss
+from semiseg.methods.losses import labeled_loss
+from semiseg.methods.settings import Labeler, NoSettings, SharedSettings
 from semiseg.models import Segmenter
 
 C = TypeVar("C")
@@ -33,21 +33,6 @@ class StepResult:
     loss: Tensor
     logs: dict[str, Tensor]
     classes: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoSettings:
-    """The settings of a method that has none of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedSettings:
-    """The settings that methods share; each takes what it needs."""
-
-    loss: LossConfig = field(default_factory=LossConfig)
-    """The loss of labeled images."""
-    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
-    """Learning from pseudo-labels."""
 
 
 class Method(ABC, Generic[C]):

@@ -13,49 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
-from semiseg.data import Batch, Place, Unlabeled
-from semiseg.errors import ConfigError
+from semiseg.data import Batch, Unlabeled
 from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.losses import share
+from semiseg.methods.settings import ConsistencyConfig
 from semiseg.models import FeatureHook, LevelHook
-
-Labeler = Literal["ema", "student"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsistencyConfig:
-    """Learning from the teacher's labels."""
-
-    threshold: float = 0.95
-    """Least confidence of a pseudo-label that is learned, 0 to 1 (published 0.95; figure 5 varies it)."""
-    weight: float = 1.0
-    """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
-    teacher: Labeler | None = None
-    """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
-    detection). Default: as the method was published."""
-    warm_up: float = 0.0
-    """Part of the steps at the begin that learn from labels alone, 0 to 1 (published 0: a random head labels from the
-    first step on); FixMatch and UniMatch V2."""
-    own_from: float = 1.0
-    """With labels of a trained teacher (`data.teacher`): the part of the steps after which the own average labels
-    instead, 0 to 1; 1: never."""
-    average: bool = False
-    """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
-
-    def __post_init__(self) -> None:
-        for name in ("warm_up", "own_from"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}",
-                    where=f"consistency.{name}",
-                    expected="a part of the steps from 0 to 1",
-                    remedy=f"correct --consistency.{name}",
-                )
-
-    def warms_up(self, place: Place) -> bool:
-        """Whether a step is one of those that learn from labels alone."""
-        return place.step < self.warm_up * place.steps
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import nn
 
 from semiseg.data import Batch
@@ -19,15 +16,8 @@ from semiseg.methods.consistency import (
 )
 from semiseg.methods.dropout import channel_masks
 from semiseg.methods.losses import labeled_loss
+from semiseg.methods.settings import FixMatchConfig
 from semiseg.models import Segmenter
-
-
-@dataclass(frozen=True, kw_only=True)
-class FixMatchConfig:
-    """Settings of FixMatch alone."""
-
-    dropout: Literal["none", "random"] = "none"
-    """Dropout of the strong view's features; `random` is the feature augmentation of figure 4a."""
 
 
 class FixMatch(Method[FixMatchConfig]):

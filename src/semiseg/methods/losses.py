@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.data import Batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """The loss of labeled images."""
-
-    labeled: Literal["ce", "ohem"] = "ce"
-    """`ce`: cross-entropy; `ohem`: cross-entropy of hard pixels (published for Cityscapes)."""
-    ohem_threshold: float = 0.7
-    """OHEM: a pixel is hard if its true class has at most this probability."""
-    ohem_min_kept: int = 100_000
-    """OHEM: at least this many pixels for each image of a chunk are kept, the hardest of the chunk first (published:
-    200,000 of a GPU's two images)."""
+from semiseg.methods.settings import LossConfig
 
 
 def share(sum_: Tensor, count: Tensor) -> Tensor:

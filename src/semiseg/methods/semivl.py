@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.data import Batch
 from semiseg.errors import ConfigError
-from semiseg.methods.base import Method, SharedSettings, StepResult
+from semiseg.methods.base import Method, StepResult
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import PseudoLabel, consistency_logs, consistency_loss
 from semiseg.methods.context import Context
 from semiseg.methods.guidance import build_guide
 from semiseg.methods.losses import labeled_loss, share
+from semiseg.methods.settings import SemiVLConfig, SharedSettings
 from semiseg.methods.streams import Stream, Streams, forward_streams, stream_loss
 from semiseg.models import Segmenter
-
-
-@dataclass(frozen=True, kw_only=True)
-class SemiVLConfig:
-    """Settings of SemiVL alone."""
-
-    guidance: float = 0.1
-    """Weight of the loss against the labels of a frozen CLIP in the first step; it falls linearly to 0 at the end of
-    the run (published 0.1). 0: no guidance, and no second CLIP in memory."""
-    guidance_threshold: float = 0.9
-    """Least confidence of a label of the frozen CLIP that is learned, 0 to 1 (published 0.9)."""
-    confidence: Literal["pixel", "image"] = "pixel"
-    """Which of the student's own labels are learned: those of at least `consistency.threshold` (`pixel`), or all,
-    weighed by the mean confidence in their image (`image`, published for Cityscapes)."""
 
 
 class SemiVL(Method[SemiVLConfig]):

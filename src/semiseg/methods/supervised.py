@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from semiseg.data import Batch
-from semiseg.methods.base import Method, NoSettings, StepResult
+from semiseg.methods.base import Method, StepResult
+from semiseg.methods.settings import NoSettings
 from semiseg.models import Segmenter
 
 

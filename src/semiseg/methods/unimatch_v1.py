@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from semiseg.data import Batch
-from semiseg.methods.base import Method, NoSettings, StepResult
+from semiseg.methods.base import Method, StepResult
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.losses import labeled_loss
+from semiseg.methods.settings import NoSettings
 from semiseg.methods.streams import forward_streams, stream_loss
 from semiseg.models import Segmenter
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import nn
 
 from semiseg.data import Batch
@@ -19,17 +16,8 @@ from semiseg.methods.consistency import (
 )
 from semiseg.methods.dropout import channel_masks
 from semiseg.methods.losses import labeled_loss
+from semiseg.methods.settings import UniMatchV2Config
 from semiseg.models import Segmenter
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniMatchV2Config:
-    """Settings of UniMatch V2 alone."""
-
-    dropout: Literal["complementary", "random", "none"] = "complementary"
-    """Dropout of the two views' features: complementary channels, independent draws (figure 4c), none (4b)."""
-    dropout_at: Literal["encoder", "classifier"] = "encoder"
-    """Where: on all levels of the encoder's output, or on the decoder's features before the classifier (table 12)."""
 
 
 class UniMatchV2(Method[UniMatchV2Config]):

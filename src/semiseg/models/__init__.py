@@ -1,14 +1,46 @@
 """The networks: encoders, necks, decoders, the segmenter made of them, and its model directory."""
 
-from semiseg.models.card import ModelCard, Training
-from semiseg.models.config import ModelConfig
-from semiseg.models.decoders import DECODERS, DPT, Decoder, FeatureHook, LevelHook
-from semiseg.models.encoders import ENCODERS, Encoder
-from semiseg.models.necks import NECKS, Neck
-from semiseg.models.published import published_names
-from semiseg.models.segmenter import Segmenter, build_segmenter, configured_encoder, load_model
-from semiseg.models.store import find_model, read_card, save_model
-from semiseg.models.texts import describe_classes, embed_concepts
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semiseg.models.card import ModelCard, Training
+    from semiseg.models.config import ModelConfig
+    from semiseg.models.decoders import DECODERS, DPT, Decoder, FeatureHook, LevelHook
+    from semiseg.models.encoders import ENCODERS, Encoder
+    from semiseg.models.necks import NECKS, Neck
+    from semiseg.models.published import published_names
+    from semiseg.models.segmenter import Segmenter, build_segmenter, configured_encoder, load_model
+    from semiseg.models.store import find_model, read_card, save_model
+    from semiseg.models.texts import describe_classes, embed_concepts
+
+# Loaded on first use: the settings of this room are read without torch, which takes seconds to import.
+_HOMES = {
+    "DECODERS": "semiseg.models.decoders",
+    "DPT": "semiseg.models.decoders",
+    "ENCODERS": "semiseg.models.encoders",
+    "NECKS": "semiseg.models.necks",
+    "Decoder": "semiseg.models.decoders",
+    "Encoder": "semiseg.models.encoders",
+    "FeatureHook": "semiseg.models.decoders",
+    "LevelHook": "semiseg.models.decoders",
+    "ModelCard": "semiseg.models.card",
+    "ModelConfig": "semiseg.models.config",
+    "Neck": "semiseg.models.necks",
+    "Segmenter": "semiseg.models.segmenter",
+    "Training": "semiseg.models.card",
+    "build_segmenter": "semiseg.models.segmenter",
+    "configured_encoder": "semiseg.models.segmenter",
+    "describe_classes": "semiseg.models.texts",
+    "embed_concepts": "semiseg.models.texts",
+    "find_model": "semiseg.models.store",
+    "load_model": "semiseg.models.segmenter",
+    "published_names": "semiseg.models.published",
+    "read_card": "semiseg.models.store",
+    "save_model": "semiseg.models.store",
+}
 
 __all__ = [
     "DECODERS",
@@ -34,3 +66,9 @@ __all__ = [
     "read_card",
     "save_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

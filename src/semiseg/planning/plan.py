@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from semiseg.api import opened_task, recipe_config
+from semiseg.api import opened_task
 from semiseg.config import Config
+from semiseg.config.recipe import recipe_config
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.progress import duration
 from semiseg.engine.task import Task

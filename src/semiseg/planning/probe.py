@@ -15,6 +15,7 @@ from semiseg.engine.guard import Guard
 from semiseg.engine.judging import evaluate_run
 from semiseg.engine.progress import Progress
 from semiseg.engine.runlog import RunLog
+from semiseg.engine.saving import CheckpointWriter
 from semiseg.engine.state import RunState, first_state, save_state
 from semiseg.engine.stopping import StopRequest
 from semiseg.engine.task import Task
@@ -96,7 +97,7 @@ def probe(task: Task, seconds: float = STEP_SECONDS) -> Probe:
     ended, count = time.perf_counter(), max(1, state.step - first)
     taken, cpu = (ended - warm) / count, (time.process_time() - cpu) / count
     batches.close()  # ends the loader processes
-    saving = _timed(lambda: save_state(task, state))
+    saving = _timed(lambda: _save(task, state))
     images, image, evaluation = _evaluate(task, state)
     return Probe(
         steps=count,
@@ -130,6 +131,12 @@ class _Waits:
             if batch is None:
                 return
             yield batch
+
+
+def _save(task: Task, state: RunState) -> None:
+    """Save, and wait until the disk has it, as a training does before it evaluates."""
+    with CheckpointWriter(task.directory.checkpoints, lambda text: None) as writer:
+        save_state(task, state, writer)
 
 
 def _evaluate(task: Task, state: RunState) -> tuple[int, float, float]:

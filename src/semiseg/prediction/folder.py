@@ -13,8 +13,8 @@ from semiseg.data.bands import bands_of, image_suffixes
 from semiseg.data.predicted import MARK, mark_archive, png_mark
 from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import MAX_PIXELS
+from semiseg.engine.config import Precision
 from semiseg.engine.pictures import save_picture
-from semiseg.engine.precision import Precision
 from semiseg.errors import DataError
 from semiseg.files import whole_file
 from semiseg.models import find_model, read_card

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from semiseg.data.bands import bands_of
 from semiseg.data.reading import MAX_PIXELS
+from semiseg.engine.config import Precision
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.inference import Block, Inference, inference_of
-from semiseg.engine.precision import Precision
 from semiseg.models import ModelCard, Segmenter, load_model
 from semiseg.prediction.frames import Picture, Raster, open_frames, read_piece
 from semiseg.prediction.result import Prediction

@@ -1,0 +1,130 @@
+"""The settings of methods, apart from the methods: they are read, checked and explained without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from semiseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from semiseg.data import Place
+
+Labeler = Literal["ema", "student"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """The loss of labeled images."""
+
+    labeled: Literal["ce", "ohem"] = "ce"
+    """`ce`: cross-entropy; `ohem`: cross-entropy of hard pixels (published for Cityscapes)."""
+    ohem_threshold: float = 0.7
+    """OHEM: a pixel is hard if its true class has at most this probability."""
+    ohem_min_kept: int = 100_000
+    """OHEM: at least this many pixels for each image of a chunk are kept, the hardest of the chunk first (published:
+    200,000 of a GPU's two images)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyConfig:
+    """Learning from the teacher's labels."""
+
+    threshold: float = 0.95
+    """Least confidence of a pseudo-label that is learned, 0 to 1 (published 0.95; figure 5 varies it)."""
+    weight: float = 1.0
+    """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
+    teacher: Labeler | None = None
+    """Who labels: the moving average of the student, or the student itself in eval mode (table 10; the published change
+    detection). Default: as the method was published."""
+    warm_up: float = 0.0
+    """Part of the steps at the begin that learn from labels alone, 0 to 1 (published 0: a random head labels from the
+    first step on); FixMatch and UniMatch V2."""
+    own_from: float = 1.0
+    """With labels of a trained teacher (`data.teacher`): the part of the steps after which the own average labels
+    instead, 0 to 1; 1: never."""
+    average: bool = False
+    """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
+
+    def __post_init__(self) -> None:
+        for name in ("warm_up", "own_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}",
+                    where=f"consistency.{name}",
+                    expected="a part of the steps from 0 to 1",
+                    remedy=f"correct --consistency.{name}",
+                )
+
+    def warms_up(self, place: Place) -> bool:
+        """Whether a step is one of those that learn from labels alone."""
+        return place.step < self.warm_up * place.steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSettings:
+    """The settings of a method that has none of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedSettings:
+    """The settings that methods share; each takes what it needs."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    """The loss of labeled images."""
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """Learning from pseudo-labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixMatchConfig:
+    """Settings of FixMatch alone."""
+
+    dropout: Literal["none", "random"] = "none"
+    """Dropout of the strong view's features; `random` is the feature augmentation of figure 4a."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniMatchV2Config:
+    """Settings of UniMatch V2 alone."""
+
+    dropout: Literal["complementary", "random", "none"] = "complementary"
+    """Dropout of the two views' features: complementary channels, independent draws (figure 4c), none (4b)."""
+    dropout_at: Literal["encoder", "classifier"] = "encoder"
+    """Where: on all levels of the encoder's output, or on the decoder's features before the classifier (table 12)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllSparkConfig:
+    """Settings of AllSpark alone. Its published runs learn every pseudo-label: `consistency.threshold` 0.
+
+    Raises:
+        ConfigError: a warm-up of less than no epochs.
+    """
+
+    warmup_epochs: int = 5
+    """Epochs in which labeled channels ask the unlabeled ones of the batch, before they ask the memory, 0 or more
+    (published 5; 15 on Cityscapes)."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs < 0:
+            raise ConfigError(
+                f"warmup_epochs is {self.warmup_epochs}",
+                where="allspark.warmup_epochs",
+                expected="a number >= 0",
+                remedy="correct --allspark.warmup_epochs",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemiVLConfig:
+    """Settings of SemiVL alone."""
+
+    guidance: float = 0.1
+    """Weight of the loss against the labels of a frozen CLIP in the first step; it falls linearly to 0 at the end of
+    the run (published 0.1). 0: no guidance, and no second CLIP in memory."""
+    guidance_threshold: float = 0.9
+    """Least confidence of a label of the frozen CLIP that is learned, 0 to 1 (published 0.9)."""
+    confidence: Literal["pixel", "image"] = "pixel"
+    """Which of the student's own labels are learned: those of at least `consistency.threshold` (`pixel`), or all,
+    weighed by the mean confidence in their image (`image`, published for Cityscapes)."""
