@@ -49,8 +49,8 @@ def write_data(root: Path, *sizes: tuple[int, int]) -> Path:
 def confusion_of_masks(root: Path, masks: Path) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     counts = np.zeros((3, 3), np.int64)
     for truth in sorted((root / "masks").iterdir()):
-        pair = [torch.from_numpy(np.array(Image.open(path))) for path in (truth, masks / truth.name)]
-        counts += count_confusion(*pair, 3, 255).numpy()
+        pair = [torch.from_numpy(np.array(Image.open(path)))[None] for path in (truth, masks / truth.name)]
+        counts += count_confusion(*pair, 3, 255)[0].numpy()
     return counts
 
 

@@ -141,10 +141,10 @@ def test_evaluate_finds_what_training_logged_and_predict_writes_it(
     for sample in samples:
         assert sample.mask is not None
         truth, written = (
-            torch.from_numpy(np.array(Image.open(path)))
+            torch.from_numpy(np.array(Image.open(path)))[None]
             for path in (sample.mask, tmp_path / "masks" / f"{sample.frames[0].stem}.png")
         )
-        confusion += count_confusion(truth, written, 6, 255).numpy()
+        confusion += count_confusion(truth, written, 6, 255)[0].numpy()
     moved = np.abs(confusion - found.confusion_KK).sum()
     assert moved <= 4, "more than one or two pixels whose two best scores are all but equal"
 

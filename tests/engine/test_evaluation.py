@@ -26,7 +26,8 @@ from semiseg.engine.config import EvaluationConfig
 from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import Evaluation, Evaluator, changed_scores, count_confusion
 from semiseg.engine.inference import Inference, inference_of
-from semiseg.engine.quality import Quality
+from semiseg.engine.keepsakes import Keepsakes
+from semiseg.engine.quality import Quality, QualityCounts
 from semiseg.errors import ConfigError
 from semiseg.models import ModelCard, ModelConfig, Segmenter, build_segmenter
 
@@ -122,7 +123,7 @@ def confusion_one_by_one(model: Segmenter, evaluator: Evaluator) -> np.ndarray[t
 def test_the_confusion_is_that_of_torchmetrics(classes: int) -> None:
     truth, predicted = maps(classes)
     oracle = MulticlassConfusionMatrix(classes, ignore_index=255)
-    found = count_confusion(truth, predicted, classes, 255)
+    found = count_confusion(truth, predicted, classes, 255).sum(0)
     assert found.dtype == torch.int64
     assert torch.equal(found, oracle(predicted, truth.long()))
 
@@ -131,7 +132,7 @@ def test_the_confusion_is_that_of_torchmetrics(classes: int) -> None:
 def test_the_iou_is_that_of_torchmetrics(classes: int) -> None:
     truth, predicted = maps(classes, size=400)
     oracle = MulticlassJaccardIndex(classes, average="none", ignore_index=255)(predicted, truth.long())
-    confusion = count_confusion(truth, predicted, classes, 255).numpy()
+    confusion = count_confusion(truth, predicted, classes, 255).sum(0).numpy()
     evaluation = Evaluation(tuple(map(str, range(classes))), confusion)
     np.testing.assert_allclose(evaluation.iou_K, oracle.numpy(), atol=1e-6)
     assert evaluation.miou == pytest.approx(float(oracle.mean()), abs=1e-6)
@@ -139,13 +140,13 @@ def test_the_iou_is_that_of_torchmetrics(classes: int) -> None:
 
 def test_the_largest_pair_of_255_classes_is_counted_where_it_belongs() -> None:
     truth, predicted = torch.tensor([[[254, 254, 0]]], dtype=torch.uint8), torch.tensor([[[254, 0, 254]]])
-    found = count_confusion(truth, predicted, 255, 255)
+    [found] = count_confusion(truth, predicted, 255, 255)
     assert found.nonzero().tolist() == [[0, 254], [254, 0], [254, 254]]
 
 
 def test_the_ignore_value_may_be_any_value() -> None:
     truth, predicted = torch.tensor([[[0, 0, 1, 2]]], dtype=torch.uint8), torch.tensor([[[0, 1, 1, 0]]])
-    assert count_confusion(truth, predicted, 3, 0).tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert count_confusion(truth, predicted, 3, 0).tolist() == [[[0, 0, 0], [0, 1, 0], [1, 0, 0]]]
 
 
 def test_a_class_that_appears_nowhere_counts_as_zero_as_published() -> None:
@@ -168,7 +169,7 @@ def test_every_pixel_counts_once_however_images_are_batched(
     assert (expected > 0).all(), "a confusion that could not show a mistake"
     assert np.array_equal(found.confusion_KK, expected)
     assert done[-1] == len(SIZES)
-    assert max(np.diff([0, *done])) == min(batch, 3), "three neighbours have one size"
+    assert max(np.diff([0, *done])) == min(batch, 4), "four have one size, though others stand between them"
     assert done == sorted(set(done))
 
 
@@ -179,6 +180,38 @@ def test_processes_share_the_images_and_lose_none(evaluator: Evaluator, model: S
         for rank in range(count)
     ]
     assert np.array_equal(sum(parts), confusion_one_by_one(model, evaluator))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_batches_are_the_same_for_any_number_of_processes(evaluator: Evaluator, model: Segmenter, count: int) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watching(QualityCounts):
+        def begin(self, samples: Sequence[int]) -> None:
+            seen.append(tuple(samples))
+            super().begin(samples)
+
+    for rank in range(count):
+        quality = Watching(len(SIZES), 3, threshold=0.5, ignore_value=255, device=torch.device("cpu"))
+        evaluator.evaluate({"model": model}, Apart(rank, count, torch.device("cpu")), quality=quality)
+    assert sorted(seen) == [(0, 1), (2, 4), (3,), (5, 6)]
+
+
+def test_what_is_kept_for_the_pictures_is_what_was_said(evaluator: Evaluator, model: Segmenter) -> None:
+    for tile in (4000, 42):
+        judge = replace(evaluator, inference=replace(INFERENCE, tile=tile))
+        quality, keepsakes = judge.quality_counts(0.5, ALONE.device), Keepsakes(judge.sizes, chosen=[3], extremes=1)
+        judge.evaluate({"student": random_model(seed=1), "teacher": model}, ALONE, quality=quality, keepsakes=keepsakes)
+        iou_N = quality.result(ALONE).images_N3[:, 1]
+        places = {3, int(iou_N.argmin()), int(iou_N.argmax())}
+        for place, seen in keepsakes.gathered(places, ALONE).items():
+            images_1TCHW = images_of([judge.samples[place]]).permute(0, 3, 1, 2)[:, None]
+            with torch.no_grad():
+                for block in judge.blocks(model, images_1TCHW, ALONE.device):
+                    part = block.rows, block.columns
+                    assert np.array_equal(seen.label_HW[part], block.scores_BKHW[0].argmax(0).numpy())
+                    confidence_HW = block.probabilities()[0].amax(0).numpy()
+                    np.testing.assert_allclose(seen.confidence_HW[part], confidence_HW, atol=1e-6)
 
 
 def test_processes_add_up_what_they_counted(evaluator: Evaluator, model: Segmenter) -> None:
@@ -247,7 +280,7 @@ def test_numbers_below_one_are_refused(values: dict[str, Any]) -> None:
 
 def test_the_figures_of_the_changed_class_are_those_of_torchmetrics() -> None:
     truth, predicted = maps(2)
-    confusion = count_confusion(truth, predicted, 2, 255).numpy()
+    confusion = count_confusion(truth, predicted, 2, 255).sum(0).numpy()
     counted = truth != 255
     oracles = {
         "changed_iou": BinaryJaccardIndex(),
@@ -319,7 +352,7 @@ def test_an_image_of_12_megapixels_is_evaluated_in_the_memory_of_a_tile(
         assert sample.mask is not None
         colours = torch.from_numpy(np.array(Image.open(sample.frames[0]))).movedim(-1, 0)[None, None]
         truth = torch.from_numpy(np.array(Image.open(sample.mask)))[None]
-        expected += count_confusion(truth, model(model.normalize(colours)).argmax(1), 3, 255).numpy()
+        expected += count_confusion(truth, model(model.normalize(colours)).argmax(1), 3, 255)[0].numpy()
     assert np.array_equal(found["model"].confusion_KK, expected)
 
 
@@ -329,7 +362,7 @@ def test_images_are_batched_by_pixels_too(evaluator: Evaluator, monkeypatch: pyt
     done: list[int] = []
     replace(evaluator, batch=100).evaluate({"model": model}, ALONE, done.append)
     assert model.most == 2 * 40 * 48
-    assert done == [2, 3, 4, 5, 7]
+    assert done == [2, 4, 6, 7]
     monkeypatch.setattr("semiseg.engine.evaluation.ON_DEVICE", 1)
     done.clear()
     replace(evaluator, batch=100).evaluate({"model": model}, ALONE, done.append)

@@ -24,8 +24,7 @@ def counted(probability_BKHW: Tensor, truth_BHW: Tensor, other_BHW: Tensor | Non
     )
     counts.begin(range(len(truth_BHW)))
     said_BHW = probability_BKHW.argmax(dim=1)
-    pairs = zip(truth_BHW, said_BHW, strict=True)
-    confusion_BKK = torch.stack([count_confusion(truth, said, classes, 255) for truth, said in pairs])
+    confusion_BKK = count_confusion(truth_BHW, said_BHW, classes, 255)
     if other_BHW is not None:
         counts.compare(0, other_BHW, truth_BHW)
     counts.compare(0, said_BHW, truth_BHW)

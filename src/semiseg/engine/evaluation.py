@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,14 +15,18 @@ from torch import Tensor
 from semiseg.data import DatasetSpec, Sample
 from semiseg.data.bands import read_picture
 from semiseg.data.prefetch import prefetch
+from semiseg.data.reading import open_image
 from semiseg.data.spec import Score, read_class_ids
 from semiseg.engine.distributed import Processes
 from semiseg.engine.inference import Block, Inference, Scorer
+from semiseg.engine.keepsakes import Keepsakes
 from semiseg.engine.quality import QualityCounts
 from semiseg.engine.tiles import ON_DEVICE
 
-_AHEAD = 4
-"""How many samples are read ahead of the models."""
+_AHEAD = 2**28
+"""Bytes of samples that are read ahead of the models."""
+_PIXELS = 2**21
+"""Pixels of a batch. For each a ViT-L with 150 classes holds 2.5 kB of tensors (measured), so 5 GB for all of them."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ class Evaluator:
         samples: the val samples.
         spec: classes and ignore value.
         inference: how images are shown to a model.
-        batch: images of one size at once; fewer if their scores would take more than `ON_DEVICE`, one if it is seen in
-            tiles.
+        batch: images of one size at once; fewer if they have more than 2**21 pixels, or their scores would take more
+            than `ON_DEVICE`; one if it is seen in tiles.
         max_pixels: size cap of an image.
     """
 
@@ -110,17 +116,19 @@ class Evaluator:
         processes: Processes,
         tick: Callable[[int], None] = lambda done: None,
         quality: QualityCounts | None = None,
+        keepsakes: Keepsakes | None = None,
     ) -> dict[str, Evaluation]:
-        """Evaluate models on the same images, each image read once; the processes share the images.
+        """Evaluate models on the same images, each image read once; the processes share the batches.
 
         Args:
             models: models in eval mode on the process's device, by name.
             processes: who takes part; no image is counted twice.
             tick: called with the number of images done.
             quality: counts more of the last model, in the same pass, and where it disagrees with the one before.
+            keepsakes: keeps what the last model says of some images; needs `quality`.
         """
         # What goes wrong in one process ends the evaluation in all: the others would wait for its part.
-        counts = processes.agreed(lambda: self._count(models, processes, tick, quality))
+        counts = processes.agreed(lambda: self._count(models, processes, tick, quality, keepsakes))
         return {
             name: Evaluation(self.spec.classes, processes.sum(count).cpu().numpy(), self.spec.score)
             for name, count in counts.items()
@@ -139,35 +147,36 @@ class Evaluator:
         processes: Processes,
         tick: Callable[[int], None],
         quality: QualityCounts | None,
+        keepsakes: Keepsakes | None,
     ) -> dict[str, Tensor]:
         """Return this process's part of each model's confusion matrix."""
         classes, device = self.spec.num_classes, processes.device
         counts = {name: torch.zeros(classes, classes, dtype=torch.int64, device=device) for name in models}
-        places, done, last = range(len(self.samples))[processes.rank :: processes.count], 0, list(models)[-1]
-        for images_BTCHW, masks_BHW in self._batches(self.samples[processes.rank :: processes.count]):
+        done, last = 0, list(models)[-1]
+        for places, images_BTCHW, masks_BHW in self._read_batches(self.batches[processes.rank :: processes.count]):
             if quality:
-                quality.begin(places[done : done + len(images_BTCHW)])
+                quality.begin(places)
+            if keepsakes:
+                keepsakes.begin(places)
             for name, model in models.items():
                 for number, block in enumerate(self.blocks(model, images_BTCHW, device)):
                     truth_BHW = masks_BHW[:, block.rows, block.columns].to(block.scores_BKHW.device)
                     said_BHW = block.scores_BKHW.argmax(dim=1)
-                    confusion_BKK = self._confusion(truth_BHW, said_BHW)
+                    confusion_BKK = count_confusion(truth_BHW, said_BHW, classes, self.spec.ignore_value)
                     counts[name] += confusion_BKK.sum(dim=0).to(device)
                     if quality:
                         quality.compare(number, said_BHW, truth_BHW)
                         if name == last:
-                            quality.see(block, said_BHW, truth_BHW, confusion_BKK)
+                            confidence_BHW = quality.see(block, said_BHW, truth_BHW, confusion_BKK)
+                            if keepsakes:
+                                keepsakes.see(block.rows, block.columns, said_BHW, confidence_BHW)
             if quality:
-                quality.end()
+                iou_B = quality.end()
+                if keepsakes:
+                    keepsakes.end(iou_B)
             done += len(images_BTCHW)
             tick(done)
         return counts
-
-    def _confusion(self, truth_BHW: Tensor, said_BHW: Tensor) -> Tensor:
-        """Count the pixels of each image by (truth, prediction): int64 (B, K, K)."""
-        pairs = zip(truth_BHW, said_BHW, strict=True)
-        spec = self.spec
-        return torch.stack([count_confusion(truth, said, spec.num_classes, spec.ignore_value) for truth, said in pairs])
 
     def blocks(self, model: Scorer, images_BTCHW: Tensor, device: torch.device) -> Iterator[Block]:
         """Score uint8 images of one size, piece by piece, on the model's device."""
@@ -176,26 +185,55 @@ class Evaluator:
 
     def read(self, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Read the frames (T, H, W, 3) and the mask (H, W) of a val sample."""
-        assert sample.mask is not None, "check_dataset admits no val sample without a mask"
         frames = np.stack([np.asarray(read_picture(path, self.max_pixels, self.spec.shown)) for path in sample.frames])
-        return frames, read_class_ids(sample.mask, self.spec, self.max_pixels)
+        return frames, self.read_mask(sample)
 
-    def _batches(self, samples: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batch neighbours of one size: `images_BTCHW` and `masks_BHW`, uint8."""
-        waiting: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
-        for frames, mask in prefetch(self.read, samples, ahead=_AHEAD):
-            if waiting and (mask.shape != waiting[0][1].shape or len(waiting) >= self._at_once(*mask.shape)):
-                yield _stack(waiting)
-                waiting = []
-            waiting.append((frames, mask))
-        if waiting:
-            yield _stack(waiting)
+    def read_mask(self, sample: Sample) -> NDArray[np.uint8]:
+        """Read the mask (H, W) of a val sample."""
+        assert sample.mask is not None, "check_dataset admits no val sample without a mask"
+        return read_class_ids(sample.mask, self.spec, self.max_pixels)
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each sample, as the headers of the masks have them."""
+        return tuple(prefetch(self._size, self.samples))
+
+    def _size(self, sample: Sample) -> tuple[int, int]:
+        assert sample.mask is not None, "check_dataset admits no val sample without a mask"
+        with open_image(sample.mask, self.max_pixels) as mask:
+            return mask.height, mask.width
+
+    @cached_property
+    def batches(self) -> tuple[tuple[int, ...], ...]:
+        """The places of the samples of each batch, which are of one size.
+
+        They do not depend on the number of processes, which take whole batches: which images share one decides how sums
+        are rounded, so a pixel that two classes claim alike is of the same class in any run.
+        """
+        waiting: dict[tuple[int, int], list[int]] = {}
+        full = []
+        for place, size in enumerate(self.sizes):
+            waiting.setdefault(size, []).append(place)
+            if len(waiting[size]) == self._at_once(*size):
+                full.append(tuple(waiting.pop(size)))
+        return (*full, *map(tuple, waiting.values()))
+
+    def _read_batches(self, batches: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], Tensor, Tensor]]:
+        """Read batches ahead: their places, `images_BTCHW` and `masks_BHW`, uint8."""
+        places = [place for batch in batches for place in batch]
+        bytes_ = [(3 * len(self.samples[place].frames) + 1) * math.prod(self.sizes[place]) for place in places]
+        ahead = min(self.batch, max(2, _AHEAD // max(bytes_, default=1)))
+        read = prefetch(self.read, (self.samples[place] for place in places), ahead=ahead)
+        for batch in batches:
+            yield batch, *_stack([next(read) for _ in batch])
 
     def _at_once(self, height: int, width: int) -> int:
         """Return how many images of one size make a batch."""
         if self.inference.in_tiles(height, width):
             return 1
-        return min(self.batch, max(1, ON_DEVICE // (4 * self.spec.num_classes * height * width)))
+        pixels = height * width
+        fitting = min(_PIXELS // (len(self.spec.frames) * pixels), ON_DEVICE // (4 * self.spec.num_classes * pixels))
+        return min(self.batch, max(1, fitting))
 
 
 def _stack(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> tuple[Tensor, Tensor]:
@@ -220,14 +258,30 @@ def changed_scores(confusion_22: NDArray[np.int64]) -> dict[str, float]:
     }
 
 
-def count_confusion(truth: Tensor, predicted: Tensor, classes: int, ignore_value: int) -> Tensor:
-    """Count pixels by (truth, prediction): int64 (K, K). Pixels of `ignore_value` do not count.
+def count_confusion(truth_BHW: Tensor, said_BHW: Tensor, classes: int, ignore_value: int) -> Tensor:
+    """Count the pixels of each image by (truth, prediction): int64 (B, K, K).
 
+    Pixels of `ignore_value` go to cells behind the others: to leave them out by a mask costs more than to count them.
     On the CPU in NumPy with 16 bits: `torch.bincount` takes 152 ms for a 2048 x 1024 map, this 7 ms.
+
+    Args:
+        truth_BHW: class ids or `ignore_value`, uint8.
+        said_BHW: class ids of any integer type, on the same device.
+        classes: K, at most 255.
+        ignore_value: the id of pixels that do not count.
     """
-    valid = truth != ignore_value
-    if truth.device.type != "cpu":
-        pairs = truth[valid].long() * classes + predicted[valid]
-        return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
-    wide = truth[valid].numpy().astype(np.uint16) * np.uint16(classes) + predicted[valid].numpy().astype(np.uint16)
-    return torch.from_numpy(np.bincount(wide, minlength=classes * classes).reshape(classes, classes))
+    size = classes * (classes + 1)
+    if truth_BHW.device.type == "cpu":
+        row_of = (np.arange(256) * classes).astype(np.uint16)
+        row_of[ignore_value] = classes * classes
+        pairs = zip(truth_BHW.numpy(), said_BHW.numpy(), strict=True)
+        counts = [
+            np.bincount((row_of[truth] + said.astype(np.uint16)).ravel(), minlength=size) for truth, said in pairs
+        ]
+        counts_BN = torch.from_numpy(np.stack(counts))
+    else:
+        rows_BHW = torch.where(truth_BHW == ignore_value, classes, truth_BHW.long())
+        images_B11 = torch.arange(len(truth_BHW), device=truth_BHW.device)[:, None, None]
+        cells_BHW = images_B11 * size + rows_BHW * classes + said_BHW
+        counts_BN = torch.bincount(cells_BHW.flatten(), minlength=len(truth_BHW) * size).view(-1, size)
+    return counts_BN[:, : classes * classes].view(-1, classes, classes)

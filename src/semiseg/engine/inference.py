@@ -30,6 +30,7 @@ SCALES = (0.25, 4.0)
 """The smallest and the largest scale at which a picture may be seen."""
 
 _WINDOWS_AT_ONCE = 8
+"""Windows that pass the model at once, of all images of a batch."""
 
 
 class Scorer(Interface):
@@ -240,8 +241,9 @@ def _sliding(model: Scorer, images_BTCHW: Tensor, window: int) -> Tensor:
     corners = [(y, x) for y in window_starts(height, window) for x in window_starts(width, window)]
     keeper = _keeper(model, images_BTCHW)
     scores_BKHW = torch.zeros(batch, model.num_classes, height, width, device=keeper)
-    for first in range(0, len(corners), _WINDOWS_AT_ONCE):
-        part = corners[first : first + _WINDOWS_AT_ONCE]
+    at_once = max(1, _WINDOWS_AT_ONCE // batch)
+    for first in range(0, len(corners), at_once):
+        part = corners[first : first + at_once]
         windows = torch.cat([images_BTCHW[..., y : y + window, x : x + window] for y, x in part])
         probabilities = model(windows).float().softmax(dim=1).to(keeper)
         for (y, x), found in zip(part, probabilities.split(batch), strict=True):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from semiseg.engine.evaluation import Evaluation
-from semiseg.engine.gallery import draw_chosen, draw_samples
+from semiseg.engine.gallery import draw_chosen, draw_samples, places_on_the_sheet
+from semiseg.engine.keepsakes import Keepsakes, Seen, highest, lowest
 from semiseg.engine.pictures import save_picture
 from semiseg.engine.progress import Progress, Ticker, against_published, decline, trust
 from semiseg.engine.quality import Quality
@@ -19,7 +20,7 @@ from semiseg.engine.state import RunState
 from semiseg.engine.stopping import StopRequest
 from semiseg.engine.task import Task
 from semiseg.files import write_text
-from semiseg.models import Segmenter, save_model
+from semiseg.models import save_model
 
 _WORSE = 0.01
 """A last model that is so much worse than the best one is worth a word."""
@@ -50,16 +51,15 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
     models = {"student": state.student} | ({} if state.teacher is state.student else {"teacher": state.teacher})
     state.verdicts.begin(state.step, write=main)
     state.student.eval()
-    ticker, images = Ticker("val images", log.status), -(-len(task.evaluator.samples) // task.processes.count)
-
-    def tick(done: int) -> None:
-        stop.refuse_more()
-        ticker(done, images)
-
     try:
         counts = task.evaluator.quality_counts(task.method.shared.consistency.threshold, task.processes.device)
-        found = task.evaluator.evaluate(models, task.processes, tick, counts)
-        _keep_verdict(task, state, log, progress, found, counts.result(task.processes))
+        on_sheet = places_on_the_sheet(task.evaluator)
+        sizes = task.processes.agreed(lambda: task.evaluator.sizes)
+        keepsakes = Keepsakes(sizes, on_sheet, _EXTREMES)
+        found = task.evaluator.evaluate(models, task.processes, _ticking(task, log, stop), counts, keepsakes)
+        quality = counts.result(task.processes)
+        seen = keepsakes.gathered({*on_sheet, *(place for _, place in _extremes(quality))}, task.processes)
+        _keep_verdict(task, state, log, progress, _Found(found, quality, seen))
     except Exception as error:
         if task.processes.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -69,20 +69,49 @@ def _judge(task: Task, state: RunState, log: RunLog, progress: Progress, stop: S
         state.student.train()
 
 
-def _keep_verdict(
-    task: Task, state: RunState, log: RunLog, progress: Progress, found: dict[str, Evaluation], quality: Quality
-) -> None:
+def _ticking(task: Task, log: RunLog, stop: StopRequest) -> Callable[[int], None]:
+    """Return what is called after each batch: it says how far this process is, and ends the evaluation on a signal."""
+    mine = task.evaluator.batches[task.processes.rank :: task.processes.count]
+    ticker, images = Ticker("val images", log.status), sum(map(len, mine))
+
+    def tick(done: int) -> None:
+        stop.refuse_more()
+        ticker(done, images)
+
+    return tick
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an evaluation found: the models' figures, the judged one's quality, and what it said of some images."""
+
+    evaluations: dict[str, Evaluation]
+    quality: Quality
+    seen: dict[int, Seen]
+
+    @property
+    def name(self) -> str:
+        """The judged model."""
+        return "teacher" if "teacher" in self.evaluations else "student"
+
+    @property
+    def judged(self) -> Evaluation:
+        """The judged model's figures."""
+        return self.evaluations[self.name]
+
+
+def _keep_verdict(task: Task, state: RunState, log: RunLog, progress: Progress, result: _Found) -> None:
     """Write down what was found, last of all that it was: who dies before evaluates again."""
-    name = "teacher" if "teacher" in found else "student"
-    judged, best = found[name], state.verdicts.best
+    found, quality, name = result.evaluations, result.quality, result.name
+    judged, best = result.judged, state.verdicts.best
     log.numbers(state.step, progress.epoch(state.step), _numbers(found) | quality.numbers())
     if best is None and judged.absence:
         log.say(judged.absence)
     if best is None or judged.judged_by >= best:
         best = judged.judged_by
         _keep_model(task, state, judged.scores)
-    _attempt(task, log, "pictures", lambda: _draw(task, state, state.teacher))
-    _attempt(task, log, "quality of the images", lambda: _keep_quality(task, state, judged, quality))
+    _attempt(task, log, "pictures", lambda: _draw(task, state, result.seen))
+    _attempt(task, log, "quality of the images", lambda: _keep_quality(task, state, result))
     state.verdicts.end(state.step, judged.judged_by, write=task.processes.is_main)
     figures = {name: result.judged_by for name, result in found.items()}
     log.say(progress.verdict(state.step, figures, best))
@@ -107,34 +136,35 @@ def _keep_model(task: Task, state: RunState, metrics: dict[str, float]) -> None:
         save_model(task.directory.model, state.teacher, replace(task.card, metrics=metrics))
 
 
-def _draw(task: Task, state: RunState, model: Segmenter) -> None:
+def _draw(task: Task, state: RunState, seen: dict[int, Seen]) -> None:
     unlabeled = task.stream.dataset.unlabeled if task.method.learns_unlabeled else ()
-    sheet = draw_samples(model, task.evaluator, unlabeled, task.method.shared.consistency.threshold)
+    sheet = draw_samples(state.teacher, task.evaluator, unlabeled, task.method.shared.consistency.threshold, seen)
     save_picture(sheet, task.directory.samples / f"step_{state.step:06d}.png")
 
 
-def _keep_quality(task: Task, state: RunState, judged: Evaluation, quality: Quality) -> None:
+def _keep_quality(task: Task, state: RunState, result: _Found) -> None:
     """Write down what the evaluation told beside its score, and draw the worst and the best images."""
-    samples = task.evaluator.samples
+    samples, quality = task.evaluator.samples, result.quality
     content = {
         "step": state.step,
-        **quality.as_json(judged.classes, [sample.id for sample in samples]),
-        "confusion": judged.confusion_KK.tolist(),
+        **quality.as_json(result.judged.classes, [sample.id for sample in samples]),
+        "confusion": result.judged.confusion_KK.tolist(),
     }
     write_text(task.directory.quality, json.dumps(content) + "\n")
-    iou_N = quality.images_N3[:, 1]
-    known = [int(place) for place in np.argsort(iou_N, kind="stable") if not np.isnan(iou_N[place])]
-    each = min(_EXTREMES, len(known) // 2)
-    if each:
-        chosen = [
-            (
-                samples[place],
-                f"{word}: mean IoU {iou_N[place]:.1%}, predicted quality {quality.images_N3[place, 0]:.1%}",
-            )
-            for word, places in (("worst", known[:each]), ("best", known[: -each - 1 : -1]))
-            for place in places
-        ]
-        save_picture(draw_chosen(state.teacher, task.evaluator, chosen), task.directory.extremes)
+    chosen = []
+    for word, place in _extremes(quality):
+        predicted, iou, _ = quality.images_N3[place]
+        words = f"{word}: mean IoU {iou:.1%}, predicted quality {predicted:.1%}"
+        chosen.append((samples[place], result.seen[place], words))
+    if chosen:
+        save_picture(draw_chosen(task.evaluator, chosen), task.directory.extremes)
+
+
+def _extremes(quality: Quality) -> list[tuple[str, int]]:
+    """Return the places of the worst and of the best images, and which it is."""
+    iou = {place: float(iou) for place, iou in enumerate(quality.images_N3[:, 1]) if not np.isnan(iou)}
+    each = min(_EXTREMES, len(iou) // 2)
+    return [("worst", place) for place in lowest(iou, each)] + [("best", place) for place in highest(iou, each)]
 
 
 def keep_any_model(task: Task, state: RunState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -144,7 +145,7 @@ class QualityCounts:
         self._batch_BK3 = torch.zeros(images, self.classes, 3, dtype=torch.float64, device=self.device)
         self._confusion_BKK = torch.zeros(images, self.classes, self.classes, dtype=torch.int64, device=self.device)
 
-    def see(self, block: Block, said_BHW: Tensor, truth_BHW: Tensor, confusion_BKK: Tensor) -> None:
+    def see(self, block: Block, said_BHW: Tensor, truth_BHW: Tensor, confusion_BKK: Tensor) -> Tensor:
         """Count a block of the judged model.
 
         Args:
@@ -152,6 +153,9 @@ class QualityCounts:
             said_BHW: its classes.
             truth_BHW: the mask.
             confusion_BKK: counts of pixels by truth and prediction, of each image.
+
+        Returns:
+            confidence_BHW: the probability of the said class, fp32.
         """
         probability_BKHW = block.probabilities()
         confidence_BHW = probability_BKHW.amax(dim=1)
@@ -174,6 +178,7 @@ class QualityCounts:
         found_BK3 = torch.stack((both_BK, probability_BKHW.sum(dim=(2, 3)).double(), said_BK), dim=2)
         self._batch_BK3 += found_BK3.to(self.device)
         self._confusion_BKK += confusion_BKK.to(self.device)
+        return confidence_BHW
 
     def compare(self, number: int, said_BHW: Tensor, truth_BHW: Tensor) -> None:
         """Hold the classes of a block of one model against those of the model before it."""
@@ -184,8 +189,8 @@ class QualityCounts:
         differing = (said_BHW.to(torch.uint8) != self._said[number]) & valid_BHW
         self.compared_2 += torch.stack((differing.sum(), valid_BHW.sum())).to(self.device)
 
-    def end(self) -> None:
-        """Note the figures of the images of the batch."""
+    def end(self) -> Tensor:
+        """Note the figures of the images of the batch; return the mean IoU of each, nan where no pixel is valid."""
         both_BK, probability_BK, said_BK = self._batch_BK3.unbind(dim=2)
         dice_BK = 2 * both_BK / (probability_BK + said_BK).clamp(min=1e-12)
         predicted_B = _mean_where(dice_BK, said_BK > 0)
@@ -197,6 +202,7 @@ class QualityCounts:
         found_B5 = (predicted_B, iou_B, accuracy_B, (valid_B > 0).double(), torch.full_like(iou_B, self._pixels))
         self.images_N5[self._samples] = torch.stack(found_B5, dim=1)
         self.soft_3K += self._batch_BK3.sum(dim=0).T
+        return torch.where(valid_B > 0, iou_B, math.nan)
 
     def result(self, processes: Processes) -> Quality:
         """Add up what all processes have counted."""

@@ -141,7 +141,8 @@ def _save(task: Task, state: RunState) -> None:
 
 def _evaluate(task: Task, state: RunState) -> tuple[int, float, float]:
     """Return how many val images were evaluated, the time of each, and the time of all that an evaluation does else."""
-    samples = spread(task.evaluator.samples, max(_IMAGES, task.evaluator.batch))
+    on_gpu = task.processes.device.type == "cuda"  # where a batch takes the memory that it will take
+    samples = spread(task.evaluator.samples, max(_IMAGES, task.evaluator.batch if on_gpu else 0))
     few = replace(task, evaluator=replace(task.evaluator, samples=samples))
     image = 0.0
     if samples:
