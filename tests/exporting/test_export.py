@@ -18,8 +18,9 @@ from torch import nn
 from semiseg.data.palette import default_palette
 from semiseg.errors import ConfigError, ModelError
 from semiseg.exporting import Exported, export
-from semiseg.exporting.onnx_file import to_fp16, to_int8, write_onnx
-from semiseg.exporting.same_padding import translations, with_whole_convolutions
+from semiseg.exporting.graph import Graph, trace
+from semiseg.exporting.onnx_file import to_fp16, to_int8, to_onnx, write_onnx
+from semiseg.exporting.whole_operations import translations, with_whole_operations
 from semiseg.models import ModelCard, ModelConfig, build_segmenter, save_model
 from semiseg.prediction import Predictor
 
@@ -160,7 +161,7 @@ def test_the_padding_same_is_one_operation_for_any_size(tmp_path: Path) -> None:
     free = torch.export.Dim.AUTO
     with torch.no_grad():
         program = torch.export.export(
-            with_whole_convolutions(network), (torch.rand(2, 3, 21, 34),), dynamic_shapes=({0: free, 2: free, 3: free},)
+            with_whole_operations(network), (torch.rand(2, 3, 21, 34),), dynamic_shapes=({0: free, 2: free, 3: free},)
         )
     written = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=["images"], custom_translation_table=translations()
@@ -173,6 +174,42 @@ def test_the_padding_same_is_one_operation_for_any_size(tmp_path: Path) -> None:
         with torch.no_grad():
             expected = network(images).numpy()
         np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["dinov2_small", "efficientnet_lite0"])
+def test_an_encoder_of_the_recipes_says_the_same_for_pictures_of_any_size(encoder: str, tmp_path: Path) -> None:
+    config = ModelConfig(encoder=encoder, weights="random", features=8, level_widths=(8, 8, 8, 8))
+    segmenter = build_segmenter(config, 3).eval()
+    inside: Any = segmenter.encoder
+    if encoder == "dinov2_small":  # four of its blocks are enough, with positions that show
+        inside.backbone.blocks, inside.taken = inside.backbone.blocks[:4], (0, 1, 2, 3)
+        nn.init.normal_(inside.backbone.pos_embed)
+    else:  # the first block of each stage
+        for stage in inside.backbone.blocks:
+            del stage[1:]
+    card = ModelCard(classes=("a", "b", "c"), palette=default_palette(3), crop=112, model=config)
+    write_onnx(to_onnx(trace(segmenter, None), card, {}), tmp_path / "model.onnx")
+    session, graph = onnxruntime.InferenceSession(tmp_path / "model.onnx"), Graph(segmenter, fixed=False)
+    for batch, height, width in [(2, 70, 101), (1, 224, 160), (1, 518, 518)]:  # the last is DINOv2's own grid
+        images = torch.rand(batch, 3, height, width)
+        with torch.no_grad():
+            expected = graph(images).numpy()
+        found = session.run(None, {"images": images.numpy()})[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_program_that_takes_one_size_alone_is_not_written_as_one_of_any(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.export.export
+
+    def of_one_size(*words: Any, **_: Any) -> Any:
+        return real(*words)
+
+    monkeypatch.setattr("torch.export.export", of_one_size)
+    with pytest.raises(ModelError, match=r"(?s)for pictures of any size.*--size 128 128"):
+        export(model, tmp_path / "model.pt2")
+    assert not (tmp_path / "model.pt2").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from semiseg.exporting.checking import (
     onnx_runner,
     torch_runner,
 )
-from semiseg.exporting.graph import INPUTS, Graph, Size, refusal, trace
+from semiseg.exporting.graph import INPUTS, Graph, Size, refusal, require_free, trace
 from semiseg.exporting.onnx_file import Arithmetic, Feed, about, require_extra, to_fp16, to_int8, to_onnx, write_onnx
 from semiseg.files import whole_file
 from semiseg.models import ModelCard, Segmenter, find_model, load_model
@@ -214,6 +214,8 @@ def _write(
     facts = {"patch": segmenter.patch, "precision": precision, "mean_inside": _three(segmenter.mean)}
     facts |= {"std_inside": _three(segmenter.std)}
     if path.suffix == ".pt2":
+        if size is None:
+            require_free(program, segmenter)
         _write_torch(program, path, about(card) | facts)
         return torch_runner(program.module())
     try:

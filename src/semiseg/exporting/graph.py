@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from semiseg.errors import ModelError
-from semiseg.exporting.same_padding import with_whole_convolutions
+from semiseg.exporting.whole_operations import with_whole_operations
 from semiseg.models import Segmenter
 from semiseg.models.layers import resize_bilinear
 
@@ -79,12 +79,26 @@ def trace(segmenter: Segmenter, size: Size | None, *, for_onnx: bool = True) -> 
     graph = Graph(segmenter, fixed=fixed).eval()
     try:
         return torch.export.export(
-            with_whole_convolutions(graph) if for_onnx else graph,
+            with_whole_operations(graph) if for_onnx else graph,
             frames,
             dynamic_shapes={"frames_BCHW": (free,) * len(names)},
         )
     except Exception as error:  # torch.export raises whatever the traced code and its own passes do
         raise refusal(segmenter, size, error) from error
+
+
+@torch.no_grad()
+def require_free(program: ExportedProgram, segmenter: Segmenter) -> None:
+    """Try a graph on pictures of another size than it was traced on.
+
+    Raises:
+        ModelError: it takes that one size alone.
+    """
+    rows, columns = (side + 2 * max(segmenter.patch, 16) for side in _example(segmenter, None))
+    try:
+        program.module()(*(torch.rand(1, 3, rows, columns) for _ in INPUTS[segmenter.frames]))
+    except Exception as error:  # what fails is a check that the tracer wrote
+        raise refusal(segmenter, None, error) from error
 
 
 def refusal(segmenter: Segmenter, size: Size | None, error: Exception) -> ModelError:

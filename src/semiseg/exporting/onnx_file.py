@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 
 from semiseg.errors import ModelError
 from semiseg.exporting.graph import INPUTS, OUTPUT
-from semiseg.exporting.same_padding import translations
+from semiseg.exporting.whole_operations import translations
 from semiseg.files import whole_file
 from semiseg.models import ModelCard
 

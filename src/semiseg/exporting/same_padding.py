@@ -7,8 +7,6 @@ graph needs no formula.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -46,24 +44,14 @@ class SamePadded(nn.Module):
         return found
 
 
-def with_whole_convolutions(module: nn.Module) -> nn.Module:
-    """Return the module, or a copy in which each convolution with the padding SAME is one operation."""
-    if not any(isinstance(part, Conv2dSame) for part in module.modules()):
-        return module
-    changed = deepcopy(module)
-    for parent in list(changed.modules()):
-        for name, part in list(parent.named_children()):
-            if isinstance(part, Conv2dSame):
-                setattr(parent, name, SamePadded(part))
-    return changed
+def whole(part: nn.Module) -> nn.Module | None:
+    """Return what stands for a module in a graph of any size, None for a module of another kind."""
+    return SamePadded(part) if isinstance(part, Conv2dSame) else None
 
 
-def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Return what torch's exporter needs to write these operations as ONNX."""
+def translation(x: Any, weight: Any, bias: Any, stride: Any, dilation: Any, groups: int) -> Any:
+    """Return the operation in ONNX, which has the rule as an attribute."""
     from onnxscript import opset18
 
-    def convolution(x: Any, weight: Any, bias: Any, stride: Any, dilation: Any, groups: int) -> Any:
-        inputs = (x, weight) if bias is None else (x, weight, bias)
-        return opset18.Conv(*inputs, auto_pad="SAME_UPPER", strides=stride, dilations=dilation, group=groups)
-
-    return {torch.ops.semiseg.conv_same.default: convolution}
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    return opset18.Conv(*inputs, auto_pad="SAME_UPPER", strides=stride, dilations=dilation, group=groups)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+BEYOND = 0.1
+"""What DINOv2 adds to the side of the wanted grid, so that rounding never gives one row less."""
+
+
+class PositionGrid(nn.Module):
+    """`resize_positions` as a module without weights, so that an export can put its own operation in its place."""
+
+    def forward(self, positions_1ND: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Resize."""
+        return resize_positions(positions_1ND, grid)
 
 
 def resize_positions(positions_1ND: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -27,7 +38,7 @@ def resize_positions(positions_1ND: Tensor, grid: tuple[int, int]) -> Tensor:
     if grid == (native, native):
         return positions_1ND
     square_1DNN = positions_1ND.unflatten(1, (native, native)).permute(0, 3, 1, 2)
-    scale = tuple((n + 0.1) / native for n in grid)
+    scale = tuple((n + BEYOND) / native for n in grid)
     resized_1DHW = F.interpolate(square_1DNN.float(), scale_factor=scale, mode="bicubic")
     return resized_1DHW.flatten(2).transpose(1, 2).to(positions_1ND.dtype)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.models.encoders.base import Encoder, alike, create_timm, not_plain
-from semiseg.models.positions import resize_positions
+from semiseg.models.positions import PositionGrid
 from semiseg.models.vit import Block, init_weights, stem
 
 
@@ -63,6 +63,7 @@ class DINOv2(Encoder):
         self.backbone: Any = create_timm(
             f"vit_{size}_patch14_dinov2.lvd142m", pretrained, dynamic_img_size=True, init_values=1.0
         )
+        self.positions = PositionGrid()
         self.widths = alike(self.backbone.embed_dim)
         self.taken = tuple(taken)
 
@@ -75,7 +76,7 @@ class DINOv2(Encoder):
         vit = self.backbone
         patches_BHWD = vit.patch_embed(images_BCHW)
         grid = patches_BHWD.shape[1:3]
-        positions_1ND = resize_positions(vit.pos_embed[:, 1:], tuple(grid))
+        positions_1ND = self.positions(vit.pos_embed[:, 1:], tuple(grid))
         class_B1D = (vit.cls_token + vit.pos_embed[:, :1]).expand(images_BCHW.shape[0], -1, -1)
         tokens_BND = torch.cat((class_B1D, patches_BHWD.flatten(1, 2) + positions_1ND), dim=1)
         levels = []
