@@ -102,14 +102,14 @@ def test_nothing_but_damage_is_an_error_with_a_remedy(tmp_path: Path) -> None:
 
 def network() -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 2)).to(memory_format=torch.channels_last)
     groups = [{"params": list(model[0].parameters()), "lr": 1e-2}, {"params": list(model[2].parameters()), "lr": 1e-1}]
     return model, torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
 
 
 def learn(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> list[Tensor]:
     for step in steps:
-        images = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+        images = torch.randn(16, 3, 4, 4, generator=torch.Generator().manual_seed(step))
         model(images).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -117,6 +117,7 @@ def learn(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> l
 
 
 def test_an_optimizer_continues_bit_for_bit(tmp_path: Path) -> None:
+    """Of weights that lie channels last too, while the file holds plain tensors."""
     expected = learn(*network(), range(8))
 
     model, optimizer = network()

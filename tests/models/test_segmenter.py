@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,11 +125,25 @@ def test_the_state_is_a_function_of_the_seed_and_leaves_the_global_generator_alo
 
 def test_the_decoder_starts_the_same_whether_the_encoder_is_random_or_read(tmp_path: Path) -> None:
     drawn = build_segmenter(NANO, CLASSES, seed=3)
-    save_file(build_segmenter(NANO, CLASSES, seed=4).encoder.state_dict(), tmp_path / "nano.safetensors")
+    state = build_segmenter(NANO, CLASSES, seed=4).encoder.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "nano.safetensors")
     read = build_segmenter(replace(NANO, weights=str(tmp_path / "nano.safetensors")), CLASSES, seed=3)
     assert not torch.equal(drawn.encoder.stem[0].weight, read.encoder.stem[0].weight)
     state = read.decoder.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in drawn.decoder.state_dict().items())
+
+
+@pytest.mark.usefixtures("small_encoders")
+def test_maps_lie_channels_last_and_weights_stay_so_when_copied_or_loaded() -> None:
+    model = build_segmenter(ModelConfig(encoder="small_resnet", weights="random"), CLASSES).eval()
+    copied = deepcopy(model)
+    copied.load_state_dict({key: value.contiguous() for key, value in model.state_dict().items()})
+    for network in (model, copied):
+        maps = [*network.encode(images(network, 2, 3)), network.decoder(network.encode(images(network, 2, 3)))]
+        assert all(map_BDHW.is_contiguous(memory_format=torch.channels_last) for map_BDHW in maps)
+        for name, module in network.named_modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                assert module.weight.is_contiguous(memory_format=torch.channels_last), name
 
 
 def test_a_hook_changes_the_levels_and_may_enlarge_the_batch() -> None:

@@ -165,8 +165,21 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split("/", 1)
-        if tensor.shape not in (torch.Size(), parameters[int(index)].shape):
-            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = _laid_out_like(parameters[int(index)], tensor, name)
     content["state"] = state
     optimizer.load_state_dict(content)
+
+
+def _laid_out_like(parameter: Tensor, tensor: Tensor, name: str) -> Tensor:
+    """Return a tensor of the optimizer with the strides of its parameter, or a scalar as it is.
+
+    A fused optimizer walks through the memory of both side by side and does not look at strides.
+
+    Raises:
+        ValueError: another shape than the parameter's.
+    """
+    if tensor.shape == torch.Size():
+        return tensor
+    if tensor.shape != parameter.shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

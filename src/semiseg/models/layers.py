@@ -19,6 +19,17 @@ def conv3x3(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> n
     return nn.Conv2d(channels, out, kernel_size=3, stride=stride, padding=1, bias=bias)
 
 
+def keep_channels_last(model: nn.Module) -> None:
+    """Lay the weights of all convolutions out with the channels last, in place; names, shapes and values stay.
+
+    A convolution whose weights lie so gives maps that lie so, and what follows keeps the order: from the first
+    convolution on nothing is turned around. Tokens (B, N, D) seen as a map lie so already.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
 def in_float32(classifier: nn.Module, features_BFHW: Tensor) -> Tensor:
     """Run the last layer in float32, also under autocast.
 

@@ -16,7 +16,7 @@ from semiseg.models.decoders import Decoder, FeatureHook, LevelHook, build_decod
 from semiseg.models.draws import draws_of
 from semiseg.models.encoders import Encoder, build_encoder
 from semiseg.models.hub import PREFIX, WEIGHTS, upload_model
-from semiseg.models.layers import resize_bilinear
+from semiseg.models.layers import keep_channels_last, resize_bilinear
 from semiseg.models.necks import Neck, build_neck
 from semiseg.models.store import find_model, network_of, read_card, refuse_other_weights, save_model
 from semiseg.models.weights import load_strictly, read_tensors
@@ -65,6 +65,7 @@ class Segmenter(nn.Module):
         self.register_buffer("mean", torch.tensor(encoder.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(encoder.std).view(3, 1, 1), persistent=False)
         self.draws = draws_of(self, seed)
+        keep_channels_last(self)
         if config.trains != "all":
             encoder.requires_grad_(False)
         if config.trains == "attention":
