@@ -66,14 +66,15 @@ def draw_photometric(rng: np.random.Generator, config: StrongViewConfig) -> Phot
     Everything is drawn whether or not it is used, so changing one probability leaves the other draws as they were.
     """
     order = rng.permutation(4)
-    spreads = (config.brightness, config.contrast, config.saturation)
-    factors = [rng.uniform(max(0.0, 1 - spread), 1 + spread) for spread in spreads]
-    factors.append(rng.uniform(-config.hue, config.hue))
-    sigma = rng.uniform(*config.blur_sigma)
-    jitters, is_gray, blurs = rng.random(3) < (config.jitter_p, config.grayscale_p, config.blur_p)
+    low = [max(0.0, 1 - spread) for spread in (config.brightness, config.contrast, config.saturation)]
+    high = [1 + spread for spread in (config.brightness, config.contrast, config.saturation)]
+    ranges = zip((*low, -config.hue, config.blur_sigma[0]), (*high, config.hue, config.blur_sigma[1]), strict=True)
+    parts = rng.random(8).tolist()  # one call instead of eight
+    *factors, sigma = (low + (high - low) * part for (low, high), part in zip(ranges, parts[:5], strict=True))
+    jitters, is_gray, blurs = (
+        part < p for part, p in zip(parts[5:], (config.jitter_p, config.grayscale_p, config.blur_p), strict=True)
+    )
+    values = torch.tensor((*(factors if jitters else NO_JITTER), sigma if blurs else 0.0), dtype=torch.float32)
     return PhotometricDraws(
-        order=torch.from_numpy(order.astype(np.int64)),
-        factors=torch.tensor(factors if jitters else NO_JITTER, dtype=torch.float32),
-        grayscale=torch.tensor(bool(is_gray)),
-        sigma=torch.tensor(sigma if blurs else 0.0, dtype=torch.float32),
+        order=torch.from_numpy(order), factors=values[:4], grayscale=torch.tensor(is_gray), sigma=values[4]
     )

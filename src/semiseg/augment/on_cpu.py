@@ -7,6 +7,7 @@ here. Contrast needs the mean of the whole image, so a stage of strips ends befo
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +34,7 @@ def make_views(images_NCHW: Tensor, draws: PhotometricDraws) -> Tensor:
     """
     number, channels, height, width = images_NCHW.shape
     views_NCHW = torch.empty(number, channels, height, width)
-    room = _Room(height, width)
+    room = _room(height, width)
     parameters = zip(
         draws.order.tolist(), draws.factors.tolist(), draws.grayscale.tolist(), draws.sigma.tolist(), strict=True
     )
@@ -46,7 +47,7 @@ class _Room:
     """Memory that the samples use one after the other; new memory would cost more than the arithmetic."""
 
     def __init__(self, height: int, width: int) -> None:
-        self.rows = min(height, max(1, STRIP_PIXELS // width))
+        self.rows = _rows(height, width)
         self.height, self.width = height, width
         self.planes_5RW = torch.empty(5, self.rows, width)
         # Zeros, as taps run beyond the last row into what no sum uses, and strange bytes would be slow numbers.
@@ -58,6 +59,21 @@ class _Room:
         """Return memory for an image with `radius` rows more at its top and its bottom."""
         rows = self.height + 2 * radius
         return self._tall_N[: 3 * rows * self.width].view(3, rows, self.width)
+
+
+_kept = threading.local()
+
+
+def _room(height: int, width: int) -> _Room:
+    """Return the memory of this thread's last call where it fits: fresh pages cost up to a fifth of a view."""
+    room: _Room | None = getattr(_kept, "room", None)
+    if room is None or (room.height, room.width, room.rows) != (height, width, _rows(height, width)):
+        room = _kept.room = _Room(height, width)
+    return room
+
+
+def _rows(height: int, width: int) -> int:
+    return min(height, max(1, STRIP_PIXELS // width))
 
 
 @dataclass(frozen=True)

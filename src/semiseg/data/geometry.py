@@ -40,14 +40,23 @@ def draw_geometry(rng: np.random.Generator, size: tuple[int, int], crop: int, sc
     return Geometry((resized[0], resized[1]), (corner[0], corner[1]), crop, bool(rng.random() < 0.5))
 
 
-def _crop(image: Image.Image, geometry: Geometry, resample: Image.Resampling) -> NDArray[np.uint8]:
-    """Resize only the part of the image that the crop shows (2.9 x less work at scale 2 than resize, then crop)."""
+def _visible(geometry: Geometry) -> tuple[int, int]:
+    """Return (width, height) of the part of the crop that shows the image; the rest is padding."""
     (width, height), (x, y) = geometry.resized, geometry.corner
-    visible = (min(geometry.crop, width - x), min(geometry.crop, height - y))
+    return min(geometry.crop, width - x), min(geometry.crop, height - y)
+
+
+def _crop(image: Image.Image, geometry: Geometry, resample: Image.Resampling) -> NDArray[np.uint8]:
+    """Resize only the part of the image that the crop shows (2.9 x less work at scale 2 than resize, then crop).
+
+    Pillow flips, in a tenth of the time that NumPy takes to copy pixels of three bytes backwards.
+    """
+    (width, height), (x, y) = geometry.resized, geometry.corner
+    visible = _visible(geometry)
     fx, fy = image.width / width, image.height / height
     box = (x * fx, y * fy, min((x + visible[0]) * fx, image.width), min((y + visible[1]) * fy, image.height))
-    pixels = np.asarray(image.resize(visible, resample, box=box))
-    return pixels[:, ::-1] if geometry.flip else pixels
+    cut = image.resize(visible, resample, box=box)
+    return np.asarray(cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if geometry.flip else cut)
 
 
 def _place(pixels: NDArray[np.uint8], geometry: Geometry, fill: int) -> NDArray[np.uint8]:
@@ -68,11 +77,20 @@ def crop_image(image: Image.Image, geometry: Geometry) -> NDArray[np.uint8]:
 
 def crop_mask(mask_HW: NDArray[np.uint8], geometry: Geometry, fill: int) -> NDArray[np.uint8]:
     """Return the crop of a mask: (crop, crop) uint8, nearest, padded with `fill`."""
-    return _place(_crop(Image.fromarray(mask_HW), geometry, Image.Resampling.NEAREST), geometry, fill=fill)
+    return pad_mask(cut_mask(mask_HW, geometry), geometry, fill)
+
+
+def cut_mask(mask: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Return what the crop shows of a mask of values (H, W) or colours (H, W, 3), nearest, without padding."""
+    return _crop(Image.fromarray(mask), geometry, Image.Resampling.NEAREST)
+
+
+def pad_mask(mask_HW: NDArray[np.uint8], geometry: Geometry, fill: int) -> NDArray[np.uint8]:
+    """Return what `cut_mask` returned, padded with `fill` to (crop, crop)."""
+    return _place(mask_HW, geometry, fill)
 
 
 def padding(geometry: Geometry) -> NDArray[np.bool_]:
     """Return where the crop shows padding instead of image: (crop, crop) bool."""
-    (width, height), (x, y) = geometry.resized, geometry.corner
-    shown = np.zeros((min(geometry.crop, height - y), min(geometry.crop, width - x)), dtype=np.uint8)
+    shown = np.zeros(_visible(geometry)[::-1], dtype=np.uint8)
     return _place(shown, geometry, fill=1).astype(bool)

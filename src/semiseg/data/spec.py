@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -139,16 +140,29 @@ _COLOUR_REMEDY = (
 )
 
 
-def read_class_ids(path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+Part = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Takes a part of a mask's values (H, W) or colours (H, W, 3)."""
+
+
+def read_class_ids(
+    path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS, part: Part = lambda mask: mask
+) -> NDArray[np.uint8]:
     """Read a mask of a data set as class ids and its ignore value (H, W), uint8.
+
+    Args:
+        path: of the mask.
+        spec: of the data set.
+        max_pixels: largest mask that is opened.
+        part: what is wanted of the mask; the rest is decoded, not looked at.
 
     Raises:
         DataError: as `read_mask`; or a value, or colour, that stands for neither a class nor the ignore value.
     """
     drawing = read_drawing(path, max_pixels, accept_predicted=spec.accept_predicted) if spec.by_colour else None
     if drawing is None:
-        return to_class_ids(read_mask(path, max_pixels, accept_predicted=spec.accept_predicted), path, spec)
-    matched = match_colours(drawing, spec.colour_key)
+        values_HW = read_mask(path, max_pixels, accept_predicted=spec.accept_predicted)
+        return to_class_ids(part(values_HW), path, spec)
+    matched = match_colours(replace(drawing, pixels=part(drawing.pixels)), spec.colour_key)
     if matched.unknown:
         raise unknown_colours(matched.unknown, spec.colour_key, path, _COLOUR_REMEDY)
     return matched.ids_HW

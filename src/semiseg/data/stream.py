@@ -18,7 +18,7 @@ from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Taught, Unlab
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
 from semiseg.data.fingerprints import refuse_other_size
-from semiseg.data.geometry import Geometry, crop_image, crop_mask, draw_geometry, padding
+from semiseg.data.geometry import Geometry, crop_image, crop_mask, cut_mask, draw_geometry, pad_mask, padding
 from semiseg.data.index import index_of
 from semiseg.data.lists import Sample, listed_name
 from semiseg.data.manifest import hold_against
@@ -177,7 +177,7 @@ class TrainStream(TorchDataset[Batch]):
             frames = [self._read(path) for path in sample.frames]
             geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
-            masks.append(crop_mask(self._mask(sample), geometry, self.dataset.spec.ignore_value))
+            masks.append(self._mask(sample, geometry))
             drawn.append(self._draw_views("strong view of labeled", epoch, slot, len(frames), self.labeled_views))
             ids.append(sample.id)
         views = tuple(map(stack_views, zip(*drawn, strict=True)))
@@ -187,10 +187,13 @@ class TrainStream(TorchDataset[Batch]):
         generators = (rng(self.seed, purpose, epoch, slot, view) for view in range(views))
         return [draw_view(generator, frames, self.config.crop, self.strong) for generator in generators]
 
-    def _mask(self, sample: Sample) -> NDArray[np.uint8]:
+    def _mask(self, sample: Sample, geometry: Geometry) -> NDArray[np.uint8]:
+        """Read a mask's crop; what the crop does not show was looked at before the first step."""
         assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
         self._hold_against_checksum(sample.mask)
-        return read_class_ids(sample.mask, self.dataset.spec, self.config.max_pixels)
+        spec = self.dataset.spec
+        ids_HW = read_class_ids(sample.mask, spec, self.config.max_pixels, lambda mask: cut_mask(mask, geometry))
+        return pad_mask(ids_HW, geometry, spec.ignore_value)
 
     def _unlabeled(
         self, epoch: int, slots: Sequence[int], purpose: str, damaged: dict[str, str]
