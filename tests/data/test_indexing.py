@@ -259,6 +259,30 @@ def test_a_damaged_index_is_refused(config: DataConfig) -> None:
         index(config)
 
 
+class _Second:
+    """The second of two processes, of which the first reports what it is told to."""
+
+    rank, count = 1, 2
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def gather_texts(self, text: str) -> list[str]:
+        return [self.fault, text]
+
+
+def test_one_process_makes_the_index_and_what_stops_it_stops_all(config: DataConfig, looked: list[str]) -> None:
+    with pytest.raises(DataError, match="the first has failed"):
+        open_data(config, Path("run"), resumed=False, unlabeled=True, peers=_Second("the first has failed"))
+    assert looked == []
+
+
+def test_whoever_waits_is_told_how_far_it_is(config: DataConfig) -> None:
+    told: list[tuple[int, int]] = []
+    load_dataset(config, lambda done, count: told.append((done, count)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_an_index_needs_images_of_one_frame(config: DataConfig, tmp_path: Path) -> None:
     write_scenes(tmp_path / "pairs", labeled=2, unlabeled=1, val=2, size=32, frames=2)
     with pytest.raises(DataError, match="not of pairs"):

@@ -25,6 +25,7 @@ from semiseg.data import (
     iterate,
     load_dataset,
     loader_workers,
+    shuffle,
 )
 from semiseg.data.stream import positions
 from semiseg.errors import DataError
@@ -522,3 +523,29 @@ def test_a_batch_knows_its_time(tiny_scenes: Path) -> None:
     dataset = load_dataset(config)
     place = TrainStream(dataset, config, division, strong=StrongViewConfig(), views=1, seed=1, steps=7)[4].place
     assert (place.step, place.steps, place.steps_per_epoch) == (4, 7, 3)
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_orders_that_are_computed_are_the_same_for_any_division_and_from_any_step_on(
+    dataset: Dataset, near: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HELD", 3), ("BLOCK", 2), ("WINDOW", 3)):
+        monkeypatch.setattr(shuffle, name, value)
+    computed = shuffle.shuffled.__wrapped__  # not those that earlier tests have left in its memory
+    monkeypatch.setattr("semiseg.data.stream.shuffled", lambda *counters, **_: computed(*counters, near=near))
+
+    def drawn(division: Division) -> dict[int, Counter[str]]:
+        """Return the samples of each step over all processes, beginning in the middle of an epoch."""
+        found: dict[int, Counter[str]] = {step: Counter() for step in range(3, 10)}
+        for rank in range(division.processes):
+            chunks = stream(dataset, replace(division, rank=rank), views=0, steps=10)
+            for number in range(3 * division.accumulate, len(chunks)):
+                found[number // division.accumulate].update(chunks[number].ids)
+        return found
+
+    whole = drawn(Division(labeled=4, unlabeled=4))
+    for processes, accumulate in ((2, 1), (1, 2), (2, 2), (4, 1)):
+        assert drawn(Division(labeled=4, unlabeled=4, processes=processes, accumulate=accumulate)) == whole
+    second_epoch = sum((whole[step] for step in range(4, 8)), Counter[str]())
+    unlabeled = [id_ for id_ in second_epoch if int(id_) >= 5]
+    assert len(unlabeled) == 16, "no unlabeled sample comes twice in an epoch of four steps of four"

@@ -10,7 +10,7 @@ from pathlib import Path
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
 from semiseg.data.index import ImageIndex, IndexedSamples, in_memory, index_of
-from semiseg.data.indexing import current_index, further_sources
+from semiseg.data.indexing import Tick, current_index, further_sources
 from semiseg.data.lists import Sample, listed_name, read_list, sample_id
 from semiseg.data.members import ARCHIVE_SUFFIX
 from semiseg.data.quarantine import bearable
@@ -18,6 +18,9 @@ from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, o
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
 from semiseg.seeding import rng
+
+_MANY = 100_000
+"""Unlabeled images from which on an index is suggested: a look at them takes about 15 seconds."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,12 @@ class Pool:
     notes: tuple[str, ...] = ()
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, tick: Tick = lambda done, count: None) -> Dataset:
     """Find the samples that `config` names.
+
+    Args:
+        config: the settings.
+        tick: called while an index is made, with the number of new images looked at and of all.
 
     Raises:
         DataError: no such folder or list, a list that is empty or leaves the root, a mask without an image, half of a
@@ -88,13 +95,18 @@ def load_dataset(config: DataConfig) -> Dataset:
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     if config.accepted is not None:
         labeled, unlabeled = _with_accepted(Path(config.accepted), source, labeled, unlabeled, notes)
-    index = current_index(config, source.spec) if config.index is not None else None
+    index = current_index(config, source.spec, tick) if config.index is not None else None
     for folder in further_sources(config) if index is None else ():
         unlabeled += further_images(folder, source, notes)
     unlabeled = each_once(unlabeled, notes, index)
     dataset = Dataset(source.spec, tuple(labeled), tuple(unlabeled), val.samples, tuple(notes), source.root, val.origin)
     if index is not None:
         dataset = _with_index(dataset, index, config)
+    elif len(unlabeled) > _MANY:
+        notes.append(
+            f"{len(unlabeled):,} unlabeled images are looked at; with --data.index FILE.arrow only new ones are"
+        )
+        dataset = replace(dataset, notes=tuple(notes))
     for part in ("labeled", "val"):
         _refuse_twice(dataset, part)
     _refuse_leakage(dataset)

@@ -31,17 +31,17 @@ from semiseg.seeding import rng
 SAMPLED = 1000
 """How many files are looked at at each start, though their folders have not changed."""
 _THREADS = 8
-Say = Callable[[int], object]
-"""Is told now and then how many images were looked at."""
+Tick = Callable[[int, int], object]
+"""Is told how many images were looked at, of how many."""
 
 
-def current_index(config: DataConfig, spec: DatasetSpec, say: Say = lambda done: None) -> ImageIndex:
+def current_index(config: DataConfig, spec: DatasetSpec, tick: Tick = lambda done, count: None) -> ImageIndex:
     """Open the index that the settings name, after it was brought up to date, or made.
 
     Args:
         config: names the index, and the folders and archives it is of.
         spec: what the data set is.
-        say: told how many images were looked at, as the first time takes long.
+        tick: called with the number of new images looked at and of all, as the first time takes long.
 
     Raises:
         DataError: a folder or archive is missing or cannot be read, the index is damaged, pyarrow is not installed, or
@@ -63,8 +63,9 @@ def current_index(config: DataConfig, spec: DatasetSpec, say: Say = lambda done:
         if trust and _is_current(index):
             return index
     contents = Contents(settings=index_settings(config, spec), sources=tuple(map(str, sources)), places=())
-    draft = _Draft(contents, index, _look(config, spec), say)
-    draft.write(path, search(sources, image_suffixes(spec.shown), index, trust=trust))
+    # The whole search comes first: a folder that cannot be read is better named before an hour of looking than after.
+    listings = list(search(sources, image_suffixes(spec.shown), index, trust=trust))
+    _Draft(contents, index, _look(config, spec), tick).write(path, listings)
     return ImageIndex(path, sources)
 
 
@@ -146,6 +147,7 @@ def _is_same(path: Path, size: int, changed_ns: int | None) -> bool:
 
 Look = Callable[[Path], tuple[int, int] | str]
 """From an image to its width and height, or to the reason why it cannot be used."""
+_Looked = tuple[Path, tuple[int, int] | str]
 
 
 def _look(config: DataConfig, spec: DatasetSpec) -> Look:
@@ -192,39 +194,45 @@ def write_index(path: Path, contents: Contents, tables: Iterable[Any], places: S
 class _Draft:
     """An index while it is written: listings come in, whole batches go out."""
 
-    def __init__(self, contents: Contents, before: ImageIndex | None, look: Look, say: Say) -> None:
+    def __init__(self, contents: Contents, before: ImageIndex | None, look: Look, tick: Tick) -> None:
         """Begin.
 
         Args:
             contents: without places.
             before: an index of which rows are taken over.
             look: looks at an image that is new.
-            say: told how many images were looked at.
+            tick: told how many images were looked at.
         """
-        self._contents, self._before, self._look, self._say = contents, before, look, say
+        self._contents, self._before, self._look, self._tick = contents, before, look, tick
         self._places: list[Place] = []
-        self._looked = 0
+        self._looked = self._count = 0
 
     def write(self, path: Path, listings: Iterable[Listing]) -> None:
         """Write what was found, in place of what stands there."""
-        tables = (table for group in _groups(listings) for table in self._checked(group))
+        found = [(listing, self._rows(listing)) for listing in listings]
+        self._count = sum(len(_new(rows)) for _, rows in found)
+        tables = (table for group in _groups(found) for table in self._checked(group))
         write_index(path, self._contents, tables, self._places)
 
-    def _checked(self, group: Sequence[Listing]) -> Iterator[Any]:
+    def _checked(self, group: Sequence[tuple[Listing, Any]]) -> Iterator[Any]:
         """Yield the rows of listings, those that cannot be used left out, and note their places."""
-        tables = [self._rows(listing) for listing in group]
-        new = [np.flatnonzero(table["width"].to_numpy() == 0) for table in tables]
-        folders = [Path(self._contents.sources[one.place.source]) / one.place.name for one in group]
-        listed = zip(folders, tables, new, strict=True)
-        paths = (folder / table["name"][row].as_py() for folder, table, rows in listed for row in rows.tolist())
-        looks = prefetch(lambda path: (path, self._look(path)), paths, ahead=16 * _THREADS, threads=_THREADS)
-        for listing, table, rows in zip(group, tables, new, strict=True):
-            good, faults = _filled(table, rows, looks)
-            self._looked += len(rows)
-            self._say(self._looked)
+        folders = [Path(self._contents.sources[one.place.source]) / one.place.name for one, _ in group]
+        new = ((folder, table, _new(table)) for folder, (_, table) in zip(folders, group, strict=True))
+        paths = (folder / table["name"][row].as_py() for folder, table, rows in new for row in rows.tolist())
+        looks = self._counted(
+            prefetch(lambda path: (path, self._look(path)), paths, ahead=16 * _THREADS, threads=_THREADS)
+        )
+        for listing, table in group:
+            good, faults = _filled(table, looks)
             place = listing.place
             self._places.append(replace(place, rows=len(good), left_out=(*place.left_out, *faults)))
             yield good
+
+    def _counted(self, looks: Iterator[_Looked]) -> Iterator[_Looked]:
+        for look in looks:
+            self._looked += 1
+            self._tick(self._looked, self._count)
+            yield look
 
     def _rows(self, listing: Listing) -> Any:
         """Return the rows of a listing, with the sizes of those images that were looked at before."""
@@ -240,10 +248,16 @@ class _Draft:
         return table.cast(schema())
 
 
-def _filled(
-    table: Any, new: NDArray[np.int64], looks: Iterator[tuple[Path, tuple[int, int] | str]]
-) -> tuple[Any, list[tuple[str, str]]]:
+def _new(table: Any) -> NDArray[np.int64]:
+    """Return the rows that have not been looked at."""
+    return np.flatnonzero(table["width"].to_numpy() == 0)
+
+
+def _filled(table: Any, looks: Iterator[_Looked]) -> tuple[Any, list[tuple[str, str]]]:
     """Return a table with the sizes of its new rows, without those that cannot be used, and what these are."""
+    new = _new(table)
+    if not len(new):
+        return table, []
     sizes_N2 = np.stack([table[side].to_numpy() for side in ("width", "height")], axis=1)
     faults = []
     for row in new.tolist():
@@ -252,20 +266,18 @@ def _filled(
             faults.append((str(path), size))
         else:
             sizes_N2[row] = size
-    if not len(new):
-        return table, faults
     for number, side in enumerate(("width", "height")):
         table = table.set_column(table.schema.get_field_index(side), side, [sizes_N2[:, number]])
     return table.filter(sizes_N2[:, 0] > 0), faults
 
 
-def _groups(listings: Iterable[Listing]) -> Iterator[list[Listing]]:
+def _groups(found: Iterable[tuple[Listing, Any]]) -> Iterator[list[tuple[Listing, Any]]]:
     """Yield listings together, a batch of images or more at once."""
-    group: list[Listing] = []
+    group: list[tuple[Listing, Any]] = []
     count = 0
-    for listing in listings:
-        group.append(listing)
-        count += listing.place.rows if listing.files is None else len(listing.files)
+    for listing, rows in found:
+        group.append((listing, rows))
+        count += len(rows)
         if count >= BATCH:
             yield group
             group, count = [], 0

@@ -93,7 +93,7 @@ def inspect_data(
         DataError: as `load_dataset`: no such data set, or lists that contradict each other.
         FileError: the checksums cannot be written.
     """
-    dataset = load_dataset(config) if listed is None else _of_list(config, listed)
+    dataset = load_dataset(config, tick) if listed is None else _of_list(config, listed)
     found = look_at_all(dataset, config.max_pixels, unlabeled=look_at_images, tick=tick)
     known = manifest if manifest and manifest.exists() else find_manifest(config)
     sums = read_manifest(known) if known else {}

@@ -72,8 +72,8 @@ def open_data(
     peers = peers or Alone()
     record = read_record(folder, config) if resumed else None
     if record is None and config.index is not None and unlabeled and peers.count > 1:
-        _by_the_first(peers, lambda: current_index(config, open_source(config).spec))
-    dataset = record.dataset if record else load_dataset(config)
+        _by_the_first(peers, lambda: current_index(config, open_source(config).spec, tick))
+    dataset = record.dataset if record else load_dataset(config, tick)
     if not unlabeled:
         dataset = replace(dataset, unlabeled=())
     for sample in (*dataset.labeled, *in_memory(dataset.unlabeled), *dataset.val):
