@@ -144,6 +144,23 @@ def test_another_folder_is_added_without_looking_again(config: DataConfig, looke
     assert looked == ["x.png"]
 
 
+def test_a_folder_that_moved_is_not_looked_at_again(config: DataConfig, looked: list[str], tmp_path: Path) -> None:
+    index(config)
+    looked.clear()
+    (tmp_path / "pool").rename(tmp_path / "moved")
+    assert len(names(replace(config, unlabeled=str(tmp_path / "moved")))) == 4
+    assert looked == []
+
+
+def test_another_index_in_its_place_is_not_taken_for_it(config: DataConfig) -> None:
+    sent = pickle.dumps(index(config))
+    assert len(pickle.loads(sent)) == 4
+    write_image(Path(str(config.unlabeled)) / "new.png", 9)
+    index(config)
+    with pytest.raises(DataError, match="made anew while a training used it"):
+        pickle.loads(sent)
+
+
 def test_images_that_cannot_be_read_are_left_out_and_too_many_are_a_fault(config: DataConfig) -> None:
     for number in range(4):
         (Path(str(config.unlabeled)) / f"bad{number}.jpg").write_bytes(b"no image")
@@ -182,9 +199,15 @@ def test_a_run_keeps_the_index_and_resumes_by_it(config: DataConfig, tmp_path: P
     assert "pool" not in (run / "files.tsv").read_text()
     write_image(pool / "new.png", 9)
     Path(config.index or "").unlink()
+    shutil.copytree(pool / "c", pool / "b c")
+    (pool / "b c/d.png").unlink()
     again = open_data(config, run, resumed=True, unlabeled=True)
+    assert not Path(config.index or "").exists()
     assert list(again.dataset.unlabeled) == list(first.dataset.unlabeled)
-    assert any("1 images are new since the run began" in note and "new.png" in note for note in again.dataset.notes)
+    (note,) = (note for note in again.dataset.notes if "are new since the run began" in note)
+    assert note.startswith("2 images")
+    assert "new.png" in note
+    assert "b c/e/f.jpg" in note
     other = tmp_path / "other"
     open_data(config, other, resumed=False, unlabeled=True).keep()
     assert same_samples(run, run, "unlabeled") is True
@@ -193,8 +216,8 @@ def test_a_run_keeps_the_index_and_resumes_by_it(config: DataConfig, tmp_path: P
     write_image(pool / "c/d.png", 5, 60)
     with pytest.raises(DataError, match=r"1 files are not what they were[\s\S]*c/d\.png"):
         open_data(config, run, resumed=True, unlabeled=True)
-    (pool / "c/d.png").unlink()
-    with pytest.raises(DataError, match=r"1 files are not what they were[\s\S]*c/d\.png"):
+    shutil.rmtree(pool / "c")
+    with pytest.raises(DataError, match=r"2 files are not what they were[\s\S]*c/d\.png.*c/e/f\.jpg"):
         open_data(config, run, resumed=True, unlabeled=True)
 
 

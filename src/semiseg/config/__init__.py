@@ -20,7 +20,7 @@ from semiseg.methods.settings import ConsistencyConfig, LossConfig
 from semiseg.models import ModelConfig
 
 FREE_ON_RESUME = {
-    *("data.workers", "data.root", "data.splits", "data.manifest", "device", "published", "run.folder"),
+    *("data.workers", "data.root", "data.splits", "data.manifest", "data.index", "device", "published", "run.folder"),
     *("evaluation.batch", "evaluation.tile", "logging.wandb", "logging.mlflow"),
     # What changes the result: the remedies of losses that are not finite, of a batch that does not fit, and of files
     # that are damaged.

@@ -34,7 +34,10 @@ def refuse_other_size(path: Path, size: int) -> None:
     Raises:
         DataError: it has not, or it is missing.
     """
-    now = take_fingerprint(path, hashed=False).size
+    try:
+        now = os.stat(path).st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if now != size:
         raise DataError(
             f"a file of {now:,} bytes that had {size:,} when the index was made",
@@ -55,5 +58,9 @@ def take_fingerprint(path: Path, *, hashed: bool) -> Fingerprint:
             facts = os.stat(archive[0] if archive else path)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest() if hashed else None
     except OSError as error:
-        raise DataError(f"unreadable file ({error})", where=path, remedy="restore the file or its rights") from error
+        raise _unreadable(path, error) from error
     return Fingerprint(archive[2] if archive else facts.st_size, facts.st_mtime_ns, sha256)
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"unreadable file ({error})", where=path, remedy="restore the file or its rights")

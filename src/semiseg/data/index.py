@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semiseg.data.extras import require_library
 from semiseg.data.fingerprints import Fingerprint
@@ -88,15 +87,16 @@ class Contents:
 class ImageIndex:
     """An index that has been written; it is opened anew in each process that it is sent to."""
 
-    def __init__(self, path: Path, sources: Sequence[Path]) -> None:
+    def __init__(self, path: Path, sources: Sequence[Path], sha256: str | None = None) -> None:
         """Open an index.
 
         Args:
             path: the file.
             sources: the folders and archives it was made of, as they are now.
+            sha256: its hash, if it has to be a certain one; it is compared, not computed.
 
         Raises:
-            DataError: it is missing or damaged, or pyarrow is not installed.
+            DataError: it is missing or damaged, or another one.
         """
         import pyarrow as pa
 
@@ -113,13 +113,15 @@ class ImageIndex:
             self.table = reader.read_all()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
             raise damaged_index(path, error) from error
+        if sha256 not in (None, self.sha256):
+            raise damaged_index(path, ValueError("it was made anew while a training used it"))
         self._names = self.table.column("name").chunks
         self._ends = list(accumulate(place.rows for place in places))
         if len(self) != self.table.num_rows or any(len(chunk) != BATCH for chunk in self._names[:-2]):
             raise damaged_index(path, ValueError("its rows are not those of its places"))
 
-    def __reduce__(self) -> tuple[type[ImageIndex], tuple[Path, tuple[Path, ...]]]:
-        return ImageIndex, (self.path, self.sources)
+    def __reduce__(self) -> tuple[type[ImageIndex], tuple[Path, tuple[Path, ...], str]]:
+        return ImageIndex, (self.path, self.sources, self.sha256)
 
     @cached_property
     def has_archives(self) -> bool:
@@ -143,10 +145,6 @@ class ImageIndex:
                 left -= len(block)
         if left or digest.hexdigest() != self.sha256:
             raise damaged_index(self.path, ValueError("its SHA-256 is another"))
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column of numbers; a copy, made for this call."""
-        return self.table.column(name).to_numpy()  # type: ignore[no-any-return]
 
     def place_of(self, row: int) -> Path:
         """Return the folder or archive in which an image lies."""
@@ -182,13 +180,6 @@ class ImageIndex:
         for number, keys in enumerate(self.table.column("key").chunks):
             rows += (np.flatnonzero(np.isin(keys.to_numpy(), asked)) + number * BATCH).tolist()
         return {wanted[int(self._key(row))]: row for row in rows}
-
-    def beside(self, other: ImageIndex) -> list[Path]:
-        """Return the images that another index does not hold."""
-        if self.sha256 == other.sha256:
-            return []
-        rows = np.flatnonzero(~np.isin(self.column("key"), other.column("key"))).tolist()
-        return [self.place_of(row) / without_span(self.name(row)) for row in rows]
 
     def same_images(self, other: ImageIndex) -> bool:
         """Whether another index holds files of the same names and sizes, in the same order."""

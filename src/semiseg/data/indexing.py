@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from semiseg.data.bands import image_suffixes, picture_size
 from semiseg.data.config import DataConfig
 from semiseg.data.index import BATCH, VERSION, Contents, ImageIndex, Place, require_arrow, schema
 from semiseg.data.prefetch import prefetch
-from semiseg.data.searching import Listing, is_unchanged, list_archive, list_folder, place_now, same_rows, search
+from semiseg.data.searching import Listing, is_unchanged, place_now, same_rows, search
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError
 from semiseg.files import sha256_of, whole_file
@@ -83,24 +83,39 @@ def further_sources(config: DataConfig) -> tuple[Path, ...]:
     return tuple(map(Path, (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled))
 
 
-def differences(index: ImageIndex) -> list[str]:
-    """Return the images of an index that are gone or of another size, as far as is noticed; see the top of this file.
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Images of an index that are gone or of another size, and images that it does not hold; their paths."""
+
+    lost: list[str]
+    fresh: list[str]
+
+
+def find_changes(index: ImageIndex) -> Changes:
+    """Hold an index against its folders and archives, as far as is noticed; see the top of this file.
 
     Raises:
         DataError: a folder or archive is missing or cannot be read.
     """
     suffixes = tuple(index.contents.settings["suffixes"])
-    found: list[str] = []
-    for number, before in enumerate(index.contents.places):
-        path, rows = index.folder(before), index.rows(number)
-        now = place_now(before, path)
-        if is_unchanged(before, now):
-            continue
-        listing = list_archive(now, path, suffixes) if now.size else list_folder(now, path, suffixes)
-        then = index.table.slice(rows.start, len(rows))
-        lost = np.flatnonzero(same_rows(then, listing.files, ["size"]) < 0)
-        found += [str(path / then["name"][row].as_py()) for row in lost.tolist()]
-    return list(dict.fromkeys((*found, *_sampled_changes(index, by_time=False))))
+    lost, fresh, unseen = [], [], set(range(len(index.contents.places)))
+    for listing in search(index.sources, suffixes, index, trust=True):
+        rows = index.rows(listing.known) if listing.known is not None else range(0)
+        unseen.discard(-1 if listing.known is None else listing.known)
+        if listing.files is not None:
+            path, then = index.folder(listing.place), index.table.slice(rows.start, len(rows))
+            lost += _names(path, then, same_rows(then, listing.files, ["size"]) < 0)
+            fresh += _names(path, listing.files, same_rows(listing.files, then, []) < 0)
+    for number in sorted(unseen):
+        path, rows = index.folder(index.contents.places[number]), index.rows(number)
+        lost += _names(path, index.table.slice(rows.start, len(rows)), np.ones(len(rows), dtype=np.bool_))
+    left_out = {name for name, _ in index.contents.left_out}
+    lost = list(dict.fromkeys((*lost, *_sampled_changes(index, by_time=False))))
+    return Changes(lost=lost, fresh=[name for name in fresh if name not in left_out])
+
+
+def _names(path: Path, files: Any, which: NDArray[np.bool_]) -> list[str]:
+    return [str(path / files["name"][row].as_py()) for row in np.flatnonzero(which).tolist()]
 
 
 def index_settings(config: DataConfig, spec: DatasetSpec) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.fingerprints import Fingerprint
 from semiseg.data.index import in_memory, index_of, named
-from semiseg.data.indexing import current_index, differences
+from semiseg.data.indexing import Changes, current_index, find_changes
 from semiseg.data.lists import list_line, listed_name
 from semiseg.data.manifest import changed_file, find_manifest, read_manifest
 from semiseg.data.quarantine import Quarantine, read_quarantine, write_quarantine
@@ -85,11 +85,12 @@ def open_data(
     if record:
         replaceable = {str(path) for sample in named(dataset.unlabeled, known) for path in sample.frames}
         index = index_of(dataset.unlabeled)
+        changes = find_changes(index) if index else Changes(lost=[], fresh=[])
         record.refuse_changes(
             {path: file for path, file in found.files.items() if path not in replaceable},
-            also=[path for path in differences(index) if path not in replaceable] if index else [],
+            also=[path for path in changes.lost if path not in replaceable],
         )
-        notes += _continued(record, config, unlabeled)
+        notes += _continued(record, config, unlabeled, changes.fresh)
     elif resumed:
         notes += ("this run has kept no lists: its images are drawn anew, and kept from now on",)
     mended = sorted(known.keys() - found.damaged.keys())
@@ -136,8 +137,8 @@ def _with_checksums(dataset: Dataset, config: DataConfig, found: Findings) -> Da
     return replace(dataset, checksums=sums, notes=(*dataset.notes, f"files are held against {path} when they are read"))
 
 
-def _continued(record: Record, config: DataConfig, unlabeled: bool) -> tuple[str, ...]:
+def _continued(record: Record, config: DataConfig, unlabeled: bool, fresh: Sequence[str]) -> tuple[str, ...]:
     """Say what the run continues with, and what it does not use."""
-    unused = record.unused(config, unlabeled=unlabeled)
+    unused = [*record.unused(config, unlabeled=unlabeled), *map(record.name, fresh)]
     new = f"{len(unused):,} images are new since the run began, and not used by it: {some(unused)}"
     return (f"the lists of the run are used, {record.folder}", *([new] if unused else []))

@@ -86,17 +86,19 @@ class Record:
             )
 
     def unused(self, config: DataConfig, *, unlabeled: bool) -> list[str]:
-        """Return the names of images that this run has not and a new one, with or without unlabeled ones, would."""
+        """Return the names of images that this run has not and a new one, with or without unlabeled ones, would.
+
+        Those of an index are left to `semiseg.data.indexing.find_changes`.
+        """
+        is_indexed = index_of(self.dataset.unlabeled) is not None
         try:
-            now = load_dataset(config)
+            now = load_dataset(replace(config, index=None, unlabeled=() if is_indexed else config.unlabeled))
         except DataError:  # the lists of the run need no other
             return []
         now = now if unlabeled else replace(now, unlabeled=())
         known = {self.name(path) for sample in _samples(self.dataset) for path in sample.frames}
         names = (self.name(path) for sample in _samples(now) for path in sample.frames)
-        then, index = index_of(self.dataset.unlabeled), index_of(now.unlabeled)
-        fresh = [self.name(path) for path in index.beside(then)] if then and index else []
-        return sorted({name for name in names if name not in known}) + fresh
+        return sorted({name for name in names if name not in known})
 
 
 def write_record(folder: Path, dataset: Dataset, files: Mapping[str, Fingerprint]) -> None:

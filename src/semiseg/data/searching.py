@@ -52,8 +52,9 @@ def search(
     Raises:
         DataError: a source is missing, or a folder or archive cannot be read.
     """
-    numbers = {place.real: number for number, place in enumerate(known.contents.places)} if known else {}
     places = known.contents.places if known else ()
+    numbers = {place.real: number for number, place in enumerate(places)}
+    moved = {(place.source, place.name): number for number, place in enumerate(places)}
     roots = tuple(os.path.join(os.path.realpath(source), "") for source in sources)
     searched: set[str] = set()
     for source, top in enumerate(sources):
@@ -64,7 +65,7 @@ def search(
             if real in searched:
                 continue
             searched.add(real)
-            place, number = _place(source, name, path, real), numbers.get(real)
+            place, number = _place(source, name, path, real), numbers.get(real, moved.get((source, name)))
             if number is not None and trust and is_unchanged(places[number], place):
                 place = replace(places[number], source=source, name=name)
                 yield Listing(place=place, files=None, known=number)
