@@ -69,7 +69,9 @@ def take_app(browser: Browser, address: str, out: Path) -> None:
         page.locator("figcaption", has_text="sure").first.wait_for()
         page.keyboard.press("a")
         page.locator("#entry-place", has_text="2 of").wait_for()
-        page.locator("figcaption", has_text="sure").first.wait_for()
+        page.select_option("#model", "model")
+        page.locator("#threshold").fill("40")
+        page.locator("canvas[aria-label*=teacher]").wait_for()
         page.locator("#status:empty").wait_for(state="attached")
         keep(page, out / "app_queue.png")
     with opened_page(browser, address, dark=True) as page:

@@ -12,6 +12,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from semiseg.app import App
+from semiseg.data.palette import default_palette
+from semiseg.models import ModelCard, ModelConfig, build_segmenter, save_model
 
 expect.set_options(timeout=60_000)  # a busy machine takes its time
 
@@ -128,6 +130,29 @@ def test_pseudo_labels_are_accepted_and_rejected_by_keyboard_alone(
     expect(page.locator("#reject")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("u")
     expect(page.locator("#tally")).to_have_text("1 accepted, 0 rejected.")
+
+
+def test_a_pair_is_dropped_one_after_the_other_and_can_be_swapped(
+    page: Page, served: Callable[..., App], photo: Path, tmp_path: Path
+) -> None:
+    network = ModelConfig(encoder="vit_nano", decoder="dpt", weights="random")
+    card = ModelCard(classes=("same", "new"), palette=default_palette(2), crop=32, frames=2, model=network)
+    save_model(tmp_path / "model", build_segmenter(network, 2, 2), card)
+    page.goto(served(tmp_path / "model").url)
+    expect(page.locator("#drop")).to_contain_text("Drop two pictures of one place")
+    page.set_input_files("#files", photo)
+    expect(page.locator("#drop")).to_contain_text("Now the later picture")
+    Image.new("RGB", (60, 40)).save(tmp_path / "later.png")
+    page.set_input_files("#files", tmp_path / "later.png")
+    expect(page.locator("figcaption b")).to_have_text(["before", "after", "model"])
+    assert set(pixels(page, 1)) == {0, 255}, "the later picture is black"
+    page.click("#swap")
+    expect(page.locator("figcaption b")).to_have_text(["before", "after", "model"])
+    expect(page.locator("#status")).to_be_empty()
+    assert set(pixels(page, 0)) == {0, 255}
+    Image.new("RGB", (61, 40)).save(tmp_path / "other.png")
+    page.set_input_files("#files", [photo, tmp_path / "other.png"])
+    expect(page.locator("#error")).to_contain_text("Frames of different sizes: 60 x 40, 61 x 40")
 
 
 @pytest.mark.parametrize(

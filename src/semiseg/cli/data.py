@@ -163,6 +163,7 @@ def _levels(words: list[str]) -> None:
 
 
 def _split(words: list[str]) -> None:
+    from semiseg.cli.progress import shown_progress
     from semiseg.data.splitting import split_dataset
 
     parser = Parser("data split", "Choose labeled images so that every class is among them, and write the lists.")
@@ -174,9 +175,16 @@ def _split(words: list[str]) -> None:
     parser.add_argument("--data.splits", dest="splits", help="folder of published lists; default: downloaded")
     options = parser.parse_args(words)
     name = options.name or str(options.labeled)
-    summary = split_dataset(
-        options.root, options.labeled, seed=options.seed, name=name, spec=options.spec, splits=options.splits
-    )
+    with shown_progress("masks") as tick:
+        summary = split_dataset(
+            options.root,
+            options.labeled,
+            seed=options.seed,
+            name=name,
+            spec=options.spec,
+            splits=options.splits,
+            tick=tick,
+        )
     print(f"{summary.labeled:,} labeled, {summary.unlabeled:,} unlabeled, {summary.val:,} val: {summary.folder}")
     print(f"classes among the labeled: {', '.join(summary.covered)}")
     for what, classes in (("in no training mask", summary.absent), ("too few labeled images for", summary.missed)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from semiseg.data.check import Tick, no_tick
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Pool, Val, hold_out, load_pool
 from semiseg.data.lists import Sample, inside, write_list
@@ -48,7 +49,14 @@ class SplitSummary:
 
 
 def split_dataset(
-    root: Path | str, labeled: int, *, seed: int, name: str, spec: str | None = None, splits: str | None = None
+    root: Path | str,
+    labeled: int,
+    *,
+    seed: int,
+    name: str,
+    spec: str | None = None,
+    splits: str | None = None,
+    tick: Tick = no_tick,
 ) -> SplitSummary:
     """Write `ROOT/splits/NAME/labeled.txt` and `unlabeled.txt`, for `--data.split NAME`.
 
@@ -63,6 +71,7 @@ def split_dataset(
         name: of the split, a folder below `ROOT/splits`.
         spec: name of a data set the package knows, for a root without `dataset.yaml`.
         splits: folder of published lists, as `data.splits`.
+        tick: called with the number of masks read and of all.
 
     Raises:
         DataError: the split exists or is published, there are no or fewer masks, one is unreadable; or as
@@ -79,7 +88,7 @@ def split_dataset(
             expected=f"1 to {len(pool.masked)}",
             remedy="add masks, or label another number",
         )
-    present_NK = read_presence(pool.masked, source.spec)
+    present_NK = read_presence(pool.masked, source.spec, tick)
     chosen = choose(present_NK, labeled, seed=seed)
     unlabeled = [pool.masked[index] for index in sorted(set(range(len(pool.masked))) - set(chosen))] + pool.unmasked
     val_list = source.root / "splits/val.txt" if held_out else None
@@ -102,7 +111,7 @@ def split_dataset(
     )
 
 
-def read_presence(samples: Sequence[Sample], spec: DatasetSpec) -> NDArray[np.bool_]:
+def read_presence(samples: Sequence[Sample], spec: DatasetSpec, tick: Tick = no_tick) -> NDArray[np.bool_]:
     """Read the mask of each sample once and return (N, K), whether it shows each class.
 
     Raises:
@@ -116,7 +125,11 @@ def read_presence(samples: Sequence[Sample], spec: DatasetSpec) -> NDArray[np.bo
         return shown_K
 
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
-        return np.stack(list(threads.map(shown, samples)))
+        found = []
+        for presence_K in threads.map(shown, samples):
+            found.append(presence_K)
+            tick(len(found), len(samples))
+        return np.stack(found)
 
 
 def choose(present_NK: NDArray[np.bool_], count: int, *, seed: int) -> list[int]:
