@@ -91,11 +91,11 @@ class Choice:
         }
         gain = self.covered.mean - self.random.mean
         verdict = (
-            "the choice lies nearer to the pool than random choices do"
+            "more than random choice covers"
             if gain > 2 * self.random_std
-            else "random choices lie farther from the pool by no more than they differ"
+            else "about what random choice covers"
             if gain >= -2 * self.random_std
-            else "random choices lie nearer to the pool on the whole: what was chosen is what they would miss"
+            else "less than random choice covers on the whole, for the sake of what it would miss"
         )
         return [
             f"rule {rules[self.rule]}",
