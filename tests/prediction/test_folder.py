@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image
 
 from semiseg.data.predicted import MARKER
 from semiseg.errors import ConfigError, DataError, FileError, ModelError
-from semiseg.prediction import Predictor, geotiff, predict
+from semiseg.prediction import Predictor, folder, geotiff, predict
 from semiseg.prediction.frames import Raster
 
 
@@ -36,6 +37,38 @@ def test_the_tree_is_mirrored_and_each_mask_is_that_of_its_image(
             assert np.array_equal(np.asarray(written), predictor.mask(photos / image))
     assert (summary.images, summary.skipped, summary.unreadable) == (3, 0, ())
     assert summary.images_per_second == pytest.approx(3 / summary.seconds)
+
+
+def test_reading_the_model_and_writing_overlap(
+    predictor: Predictor, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model holds the first picture until the second is read, and its writing waits until the model has that."""
+    read, predicted, written = list[int](), list[int](), list[int]()
+    second_is_read, second_is_predicted = threading.Event(), threading.Event()
+    open_, predict_one, write = Predictor.open, Predictor.predict_one, folder._write
+
+    def opening(self: Predictor, *given: Any) -> Any:
+        read.append(1)
+        if len(read) == 2:
+            second_is_read.set()
+        return open_(self, *given)
+
+    def predicting(self: Predictor, *given: Any, **options: Any) -> Any:
+        predicted.append(1)
+        if len(predicted) == 2:
+            second_is_predicted.set()
+        assert second_is_read.wait(60), "nothing is read ahead of the model"
+        return predict_one(self, *given, **options)
+
+    def writing(result: Any) -> Any:
+        written.append(1)
+        assert second_is_predicted.wait(60), "nothing is predicted while something is written"
+        return write(result)
+
+    monkeypatch.setattr(Predictor, "open", opening)
+    monkeypatch.setattr(Predictor, "predict_one", predicting)
+    monkeypatch.setattr(folder, "_write", writing)
+    assert predict(predictor, photos, tmp_path / "out").images == len(written) == 3
 
 
 def test_one_image_and_a_model_directory_will_do(model: Path, photos: Path, tmp_path: Path) -> None:

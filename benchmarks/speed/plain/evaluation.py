@@ -29,13 +29,13 @@ def evaluate(model: PlainSegmenter, samples: Sequence[Sample], norm: Norm, devic
         size = [max(1, int(side / model.patch + 0.5)) * model.patch for side in sides]
         logits = model(F.interpolate(image_BCHW, size, mode="bilinear", align_corners=True))
         logits = F.interpolate(logits, sides, mode="bilinear", align_corners=True)
-        found = _counts(logits.argmax(dim=1)[0].cpu().numpy(), truth_HW, model.num_classes)
+        found = counts(logits.argmax(dim=1)[0].cpu().numpy(), truth_HW, model.num_classes)
         intersection, union = intersection + found[0], union + found[1]
     model.train()
     return float((intersection / np.maximum(union, 1)).mean())
 
 
-def _counts(said_HW: np.ndarray, truth_HW: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def counts(said_HW: np.ndarray, truth_HW: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the intersection and the union of each class."""
     said_HW = np.where(truth_HW == IGNORED, IGNORED, said_HW)
     bins = np.arange(classes + 1)

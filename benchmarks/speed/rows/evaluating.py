@@ -1,16 +1,20 @@
-"""Evaluation of student and teacher on val images."""
+"""Evaluation of student and teacher on val images, and the counting of their pixels alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
 from benchmarks.speed.clock import alternate
 from benchmarks.speed.ground import Ground, opened
-from benchmarks.speed.plain.evaluation import both
+from benchmarks.speed.plain.evaluation import both, counts
 from benchmarks.speed.plain.loader import Norm
+from benchmarks.speed.plain.step import IGNORED
 from benchmarks.speed.row import PLAIN, Bench, Row
 from benchmarks.speed.training import Ours, Plain
+
+from semiseg.engine.evaluation import count_confusion
 
 CASES = {"dinov2_small": 322, "efficientnet_lite0": 256}
 
@@ -50,6 +54,27 @@ def measure(encoder: str, crop: int, ground: Ground) -> Iterator[Row]:
     yield Row(name=f"evaluation/{encoder}", unit="image", sides=sides, facts=facts)
 
 
+def measure_counting(classes: int, height: int, width: int, ground: Ground) -> Iterator[Row]:
+    """Time the counting of what a model says, one image in twenty of it ignored, of two megapixels together."""
+    device, images = ground.machine.device, max(1, 2**21 // (height * width))
+    generator = torch.Generator().manual_seed(0)
+    truth_BHW = torch.randint(0, classes, (images, height, width), generator=generator, dtype=torch.uint8)
+    truth_BHW[torch.rand(truth_BHW.shape, generator=generator) < 0.05] = IGNORED
+    said_BHW = torch.randint(0, classes, (images, height, width), generator=generator).to(device)
+    pairs, on_device_BHW = list(zip(said_BHW.cpu().numpy(), truth_BHW.numpy(), strict=True)), truth_BHW.to(device)
+    sides = alternate(
+        {
+            "fast": lambda: count_confusion(on_device_BHW, said_BHW, classes, IGNORED),
+            PLAIN: lambda: [counts(*pair, classes) for pair in pairs],
+        },
+        rounds=ground.rounds,
+        device=device,
+        budget=ground.budget,
+    )
+    timed = {name: side.divided(images) for name, side in sides.items()}
+    yield Row(name=f"counting/{classes}/{width}x{height}", unit="image", sides=timed)
+
+
 BENCHES = tuple(
     Bench(
         name=f"evaluation/{encoder}",
@@ -59,4 +84,10 @@ BENCHES = tuple(
         ),
     )
     for encoder, crop in CASES.items()
+) + tuple(
+    Bench(
+        name=f"counting/{classes}/{width}x{height}",
+        measure=lambda ground, size=(classes, height, width): measure_counting(*size, ground),
+    )
+    for classes, height, width in ((11, 360, 480), (19, 1024, 2048))
 )

@@ -6,22 +6,9 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from semiseg import __version__
-from semiseg.cli.app import app_verb
-from semiseg.cli.completion import completion_verb
-from semiseg.cli.data import DATA_VERBS, data_verb
-from semiseg.cli.models import (
-    compare_verb,
-    convert_verb,
-    evaluate_verb,
-    export_verb,
-    predict_verb,
-    push_verb,
-    report_verb,
-)
-from semiseg.cli.recipes import recipes_verb
-from semiseg.cli.training import demo_verb, distill_verb, doctor_verb, fetch_verb, plan_verb, slurm_verb, train_verb
 from semiseg.errors import ConfigError, RunStopped, SemisegError, closest
 from semiseg.printable import printable
 
@@ -107,23 +94,39 @@ def _print_names_as_they_are() -> None:
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo_verb,
-    "plan": plan_verb,
-    "train": train_verb,
-    "distill": distill_verb,
-    "evaluate": evaluate_verb,
-    "predict": predict_verb,
-    "export": export_verb,
-    "push": push_verb,
-    "app": app_verb,
-    "report": report_verb,
-    "compare": compare_verb,
-    "recipes": recipes_verb,
-    "data": data_verb,
-    "convert": convert_verb,
-    "slurm": slurm_verb,
-    "fetch": fetch_verb,
-    "doctor": doctor_verb,
-    "completion": lambda words: completion_verb(words, VERBS, DATA_VERBS),
+def _verb(name: str) -> Callable[[list[str]], None]:
+    """Return a verb, which is imported when it is called: help need not wait for what it does not show."""
+
+    def run(words: list[str]) -> None:
+        getattr(import_module(_HOMES[name]), f"{name}_verb")(words)
+
+    return run
+
+
+def _completion(words: list[str]) -> None:
+    from semiseg.cli.completion import completion_verb
+    from semiseg.cli.data import DATA_VERBS
+
+    completion_verb(words, VERBS, DATA_VERBS)
+
+
+_HOMES = {
+    "demo": "semiseg.cli.training",
+    "plan": "semiseg.cli.training",
+    "train": "semiseg.cli.training",
+    "distill": "semiseg.cli.training",
+    "evaluate": "semiseg.cli.models",
+    "predict": "semiseg.cli.models",
+    "export": "semiseg.cli.models",
+    "push": "semiseg.cli.models",
+    "app": "semiseg.cli.app",
+    "report": "semiseg.cli.models",
+    "compare": "semiseg.cli.models",
+    "recipes": "semiseg.cli.recipes",
+    "data": "semiseg.cli.data",
+    "convert": "semiseg.cli.models",
+    "slurm": "semiseg.cli.training",
+    "fetch": "semiseg.cli.training",
+    "doctor": "semiseg.cli.training",
 }
+VERBS = {name: _verb(name) for name in _HOMES} | {"completion": _completion}
