@@ -69,7 +69,8 @@ def _add(below: Any, name: str, verb: Parser, shtab: Any) -> None:
     actions = list(verb._actions)
     if name in _SETTINGS:
         added.add_argument("recipe", nargs="?", help="a recipe, a YAML file or a data folder").complete = _recipes()
-        actions += _settings()
+        own = {option for action in actions for option in action.option_strings}
+        actions += [action for action in _settings() if own.isdisjoint(action.option_strings)]
     for action in actions:
         if action.choices is None and action.nargs != 0 and not hasattr(action, "complete"):
             action.complete = getattr(shtab, _FILES)  # type: ignore[attr-defined]  # what shtab looks for
