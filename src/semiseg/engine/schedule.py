@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from semiseg.engine.config import OptimizerConfig
 from semiseg.models import Segmenter
-from semiseg.models.layers import FixedNorm
+from semiseg.models.folding import FixedNorm
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, _NormBase, FixedNorm)
 """`_NormBase`: all batch and instance norms."""

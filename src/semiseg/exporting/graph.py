@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from semiseg.errors import ModelError
 from semiseg.exporting.whole_operations import with_whole_operations
 from semiseg.models import Segmenter
+from semiseg.models.folding import folded_for_good
 from semiseg.models.layers import resize_bilinear
 
 INPUTS = {1: ("images",), 2: ("before", "after")}
@@ -76,7 +77,7 @@ def trace(segmenter: Segmenter, size: Size | None, *, for_onnx: bool = True) -> 
     names = INPUTS[segmenter.frames]
     frames = tuple(torch.rand(2, 3, *_example(segmenter, size)) for _ in names)
     free = {0: Dim.DYNAMIC} if size else {0: Dim.DYNAMIC, 2: Dim.AUTO, 3: Dim.AUTO}
-    graph = Graph(segmenter, fixed=fixed).eval()
+    graph = folded_for_good(Graph(segmenter, fixed=fixed).eval())
     try:
         return torch.export.export(
             with_whole_operations(graph) if for_onnx else graph,

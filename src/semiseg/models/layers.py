@@ -39,32 +39,3 @@ def in_float32(classifier: nn.Module, features_BFHW: Tensor) -> Tensor:
     with torch.autocast(features_BFHW.device.type, enabled=False):
         logits_BKHW: Tensor = classifier(features_BFHW.float())
     return logits_BKHW
-
-
-class FixedNorm(nn.Module):
-    """A batch norm whose mean and variance stay what they are in training too; its scale and shift learn.
-
-    It couples no samples of a batch, so a step may be divided as one likes.
-
-    Args:
-        norm: whose values and keys it takes.
-        activation: what follows.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, norm: nn.BatchNorm2d, activation: nn.Module) -> None:
-        super().__init__()
-        assert norm.running_mean is not None, "a norm with averages"
-        assert norm.running_var is not None, "a norm with averages"
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-        self.register_buffer("running_mean", norm.running_mean)
-        self.register_buffer("running_var", norm.running_var)
-        self.activation = activation
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        normed_BCHW = F.batch_norm(x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        activated_BCHW: Tensor = self.activation(normed_BCHW)
-        return activated_BCHW

@@ -14,7 +14,7 @@ from semiseg.errors import ModelError
 from semiseg.models import ModelConfig, build_segmenter
 from semiseg.models.encoders import build_encoder
 from semiseg.models.encoders.package import EFFICIENTNET_LITE0, PackagedFile
-from semiseg.models.layers import FixedNorm
+from semiseg.models.folding import FixedNorm
 from semiseg.models.weights import read_tensors
 
 
@@ -42,7 +42,8 @@ def test_the_package_gives_the_levels_of_timm_with_its_weights(packaged: Path) -
     levels = encoder(images)
     assert [level.shape[1:] for level in levels] == [(24, 18, 24), (40, 9, 12), (112, 5, 6), (320, 3, 3)]
     for level, wanted in zip(levels, expected, strict=True):
-        torch.testing.assert_close(level, wanted)
+        # Folded norms round otherwise: of values up to 70 the errors against float64 are 1e-4 here and 4e-5 in timm.
+        torch.testing.assert_close(level, wanted, rtol=1e-4, atol=2e-4)
 
 
 def test_a_file_in_timms_own_layout_loads_to_the_same_encoder(packaged: Path, tmp_path: Path) -> None:

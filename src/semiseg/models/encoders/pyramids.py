@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from semiseg.errors import ModelError
 from semiseg.models.encoders.base import Encoder, Four, NotPlainError, create_timm
+from semiseg.models.folding import FixedNorm, FoldedConv
 from semiseg.models.hub import asking_the_hub
-from semiseg.models.layers import FixedNorm
 
 
 class Convolutional(Encoder):
@@ -143,10 +143,18 @@ class EfficientNetLite(Pyramid):
 
 
 def fix_norms(module: nn.Module) -> None:
-    """Replace the batch norms below a module of timm by ones whose averages stay as they are."""
+    """Replace the batch norms below a module of timm by ones whose averages stay as they are.
+
+    Each follows a convolution, which takes its scale and shift in.
+    """
+    before: tuple[str, nn.Module] = ("", module)
     for name, child in module.named_children():
         if isinstance(child, BatchNormAct2d):
-            setattr(module, name, FixedNorm(child, child.act))
+            norm = FixedNorm(child, child.act)
+            setattr(module, before[0], FoldedConv(cast(nn.Conv2d, before[1]), norm))
+            setattr(module, name, norm)
+        elif isinstance(child, nn.Conv2d):
+            before = (name, child)
         else:
             fix_norms(child)
 
