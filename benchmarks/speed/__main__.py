@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -44,28 +45,34 @@ def main(words: Sequence[str] | None = None) -> int:
             folder=Path(folder),
             data=options.data.absolute() if options.data else shared_camvid(),
             rounds=options.rounds or (1 if options.quick else 3),
-            budget=0.05 if options.quick else 2.0,
+            budget=options.budget or (0.05 if options.quick else 2.0 if machine.has_gpu else 1.5),
             precision=options.precision,
             traces=options.traces,
         )
-        for bench in chosen:
-            for row in _measured(bench, ground, named=bench.name in options.only):
-                rows.append(row)
-                if options.json:  # after each row: who interrupts a long run keeps what it found
-                    write_text(
-                        options.json, json.dumps({"facts": facts, "rows": [r.as_json() for r in rows]}, indent=1)
-                    )
+        try:
+            for bench in chosen:
+                for row in _measured(bench, ground, named=bench.name in options.only):
+                    rows.append(row)
+                    if options.json:
+                        found = {"facts": facts, "rows": [each.as_json() for each in rows]}
+                        write_text(options.json, json.dumps(found, indent=1))
+        except KeyboardInterrupt:  # what was found until then is kept
+            begun = [row.name for row in rows]
+            left = [bench.name for bench in chosen if not any(_begins(name, bench.name) for name in begun)]
+            rows += [Row(name=name, missing="interrupted") for name in left]
     print(markdown(rows, facts))
-    return int(any(row.missing.startswith("failed") for row in rows))
+    return int(any(row.missing.startswith(("failed", "interrupted")) for row in rows))
 
 
 def choose(benches: Sequence[Bench], only: Sequence[str]) -> list[Bench]:
-    """Return the benches whose names begin with one of the words, part by part; all without any word.
+    """Return the benches whose names begin with one of the words, part by part, in the order of the words; else all.
 
     Raises:
         ConfigError: a word names none.
     """
-    chosen = [bench for bench in benches if not only or any(_begins(bench.name, word) for word in only)]
+    if not only:
+        return list(benches)
+    chosen = {bench.name: bench for word in only for bench in benches if _begins(bench.name, word)}
     unknown = [word for word in only if not any(_begins(bench.name, word) for bench in benches)]
     if unknown:
         raise ConfigError(
@@ -74,7 +81,7 @@ def choose(benches: Sequence[Bench], only: Sequence[str]) -> list[Bench]:
             expected=", ".join(bench.name for bench in benches),
             remedy="name one of these, or their first parts",
         )
-    return chosen
+    return list(chosen.values())
 
 
 def _begins(name: str, word: str) -> bool:
@@ -113,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="small sizes and one round: a rehearsal, no measurement")
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of each side; default 3")
+    parser.add_argument("--budget", type=float, metavar="S", help="seconds of a turn; default 1.5, on a GPU 2")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of our side")
     parser.add_argument("--device", default="auto", help="default: the first GPU, else the CPU")
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="write a trace of three steps of each step row")
@@ -121,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         sys.exit(main())
     except SemisegError as error:

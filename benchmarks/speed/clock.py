@@ -57,7 +57,13 @@ def seconds_of(work: Work, device: torch.device) -> Seconds:
 
 
 def alternate(
-    sides: Mapping[str, Work], *, rounds: int, device: torch.device, budget: float, most: int = 100
+    sides: Mapping[str, Work],
+    *,
+    rounds: int,
+    device: torch.device,
+    budget: float,
+    most: int = 100,
+    before: Mapping[str, Work] | None = None,
 ) -> dict[str, Timed]:
     """Time the sides in turn, so that what else the machine does hits all of them.
 
@@ -67,6 +73,7 @@ def alternate(
         device: what is waited for.
         budget: seconds that a turn should take: as many units as fit, at least one.
         most: units in a turn.
+        before: what a side does before each of its turns, not timed.
 
     Returns:
         What each side took, after one unit that is not counted, and by whose length the units of a turn are chosen.
@@ -75,6 +82,7 @@ def alternate(
     found: dict[str, list[Seconds]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
+            (before or {}).get(name, lambda: None)()
             taken = seconds_of(lambda name=name: [sides[name]() for _ in range(units[name])], device)
             found[name].append(Seconds(taken.wall / units[name], taken.cpu / units[name]))
     return {name: Timed(rounds=tuple(each), units=units[name]) for name, each in found.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from benchmarks.speed.plain.loader import Labeled, Norm, Unlabeled, batches
 from benchmarks.speed.plain.step import PlainBatch, PlainTraining, same_data
 from torch import Tensor
@@ -37,6 +36,10 @@ class Noted(Meter):
 def in_memory(task: Task) -> list[Batch]:
     """Read a few batches of a task."""
     return [task.stream[step] for step in range(IN_MEMORY)]
+
+
+def _in_memory(tensor: Tensor, *, pin: bool) -> Tensor:
+    return tensor.cpu().pin_memory() if pin else tensor.cpu()
 
 
 class Ours:
@@ -73,8 +76,8 @@ class Plain:
     def rendered(self, ours: list[Batch]) -> list[PlainBatch]:
         """Return batches of ours as a published loader would have made them."""
         device = self.task.processes.device
-        rendered = [same_data(batch.to(device), self.task.student) for batch in ours]
-        return [batch.to(torch.device("cpu")) for batch in rendered]
+        rendered = (same_data(batch.to(device), self.task.student) for batch in ours)
+        return [batch.map(lambda tensor: _in_memory(tensor, pin=device.type == "cuda")) for batch in rendered]
 
     def loaded(self) -> Iterator[PlainBatch]:
         """Yield batches as a published loader reads them."""

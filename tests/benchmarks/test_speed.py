@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarks.speed import profiling
-from benchmarks.speed.__main__ import choose
+from benchmarks.speed.__main__ import choose, main
 from benchmarks.speed.clock import Seconds, Timed, alternate
 from benchmarks.speed.ground import Ground
 from benchmarks.speed.machine import Machine, nominal_rate
@@ -15,6 +16,7 @@ from benchmarks.speed.plain.segmenter import PlainSegmenter
 from benchmarks.speed.row import Bench, Row
 from benchmarks.speed.rows import BENCHES, evaluating
 from benchmarks.speed.rows.equality import STEPS, TOLERANCE, farthest, losses
+from benchmarks.speed.rows.steps import flops_of
 from benchmarks.speed.table import markdown
 
 from semiseg.errors import ConfigError
@@ -92,6 +94,39 @@ def test_a_ratio_is_the_median_of_the_rounds_and_stands_in_the_table() -> None:
     assert "| step/x | fast | 1 s | 4 s | 3.00 | 1 | 2 | 2.00 |" in table
     assert "| step/x | fast, fp32 | 1000 | 100 | 0.1 | 100.0% |  |" in table
     assert "not measured (no GPU): gpu/y" in table
+
+
+def test_a_row_that_fails_or_is_interrupted_costs_the_others_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends_with(error: type[BaseException]) -> Callable[[Ground], Iterator[Row]]:
+        def measure(ground: Ground) -> Iterator[Row]:
+            raise error("why")
+            yield
+
+        return measure
+
+    def finds(ground: Ground) -> Iterator[Row]:
+        yield Row(name="fine", facts={"says": "all is well"})
+
+    how = {"broken": ends_with(ValueError), "fine": finds, "long": ends_with(KeyboardInterrupt), "last": finds}
+    monkeypatch.setattr(
+        "benchmarks.speed.__main__.BENCHES", [Bench(name=name, measure=measure) for name, measure in how.items()]
+    )
+    assert main(["--quick"]) == 1
+    said = capsys.readouterr().out
+    assert "- fine: all is well" in said
+    assert "not measured (failed: ValueError: why): broken" in said
+    assert "not measured (interrupted): long, last" in said
+
+
+def test_what_plain_does_not_fit_into_is_counted_on_ours() -> None:
+    def too_large() -> None:
+        raise torch.OutOfMemoryError
+
+    left, right = torch.ones(2, 3), torch.ones(3, 4)
+    assert flops_of(lambda: left @ right, instead=too_large) == (2 * 2 * 3 * 4, True)
+    assert flops_of(too_large, instead=lambda: left @ right) == (2 * 2 * 3 * 4, False)
 
 
 def test_rows_are_chosen_by_the_first_parts_of_their_names() -> None:

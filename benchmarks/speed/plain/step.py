@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,12 +42,17 @@ class PlainBatch:
     inside_BHW: tuple[Tensor, Tensor]
     keep_BD: tuple[Tensor, Tensor] | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> PlainBatch:
+        """Return the batch with `function` applied to each of its tensors."""
+        changed = {
+            name: function(value) if isinstance(value, Tensor) else value and tuple(map(function, value))
+            for name, value in vars(self).items()
+        }
+        return PlainBatch(**changed)
+
     def to(self, device: torch.device) -> PlainBatch:
         """Copy to a device."""
-        own = (self.labeled_BCHW, self.mask_BHW, self.weak_BCHW, self.ignore_BHW)
-        pairs = [tuple(each.to(device) for each in pair) for pair in (self.strong_BCHW, self.inside_BHW)]
-        keep = self.keep_BD and tuple(each.to(device) for each in self.keep_BD)
-        return PlainBatch(*(value.to(device) for value in own), *pairs, keep)  # type: ignore[arg-type]
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 def same_data(batch: Batch, student: Segmenter) -> PlainBatch:

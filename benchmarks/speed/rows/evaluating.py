@@ -22,7 +22,7 @@ CASES = {"dinov2_small": 322, "efficientnet_lite0": 256}
 def measure(encoder: str, crop: int, ground: Ground) -> Iterator[Row]:
     """Time the evaluation of both models on a few images."""
     config = ground.config(encoder, 56 if ground.machine.quick else crop, 2)
-    images = 2 if ground.machine.quick else 100 if ground.machine.has_gpu else 8
+    images = 2 if ground.machine.quick else 100 if ground.machine.has_gpu else 4
     with opened(config) as task:
         ours, plain = Ours(task), Plain(task, config)
         samples = task.evaluator.samples[:images]

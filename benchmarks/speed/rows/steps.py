@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
+from typing import Any
 
 import torch
-from benchmarks.speed.clock import Work, alternate
+from benchmarks.speed.clock import Timed, Work, alternate
 from benchmarks.speed.ground import Ground, opened
 from benchmarks.speed.machine import Machine
 from benchmarks.speed.row import PLAIN, Bench, Row
 from benchmarks.speed.training import Ours, Plain, in_memory
 from torch.utils.flop_counter import FlopCounterMode
 
-FAST, FAST_FP32 = "fast", "fast fp32"
+FAST, FAST_FP32, LOADER = "fast", "fast fp32", "+loader"
 PREFETCHED = 17
-"""Steps with four loader processes, each four batches ahead, that tell how fast the queue is, and not the loader."""
+"""Batches that four loader processes, each four batches ahead, have ready while the other sides have their turns."""
 
 
 @dataclass(frozen=True)
@@ -65,48 +67,76 @@ def measure(case: Case, ground: Ground) -> Iterator[Row]:
     with ExitStack() as stack:
         config = ground.config(case.encoder, crop, batch)
         task = stack.enter_context(opened(config))
-        ours, plain = Ours(task), Plain(task, config)
-        sides = {FAST: ours}
+        ours, plain = {FAST: Ours(task)}, Plain(task, config)
         if task.bf16:
             exact = stack.enter_context(opened(ground.config(case.encoder, crop, batch, "--precision", "fp32")))
-            sides[FAST_FP32] = Ours(exact)
+            ours[FAST_FP32] = Ours(exact)
         batches = in_memory(task)
-        rendered = cycle(plain.rendered(batches))
-        flops = flops_of(lambda: plain.step(rendered))
-        work: dict[str, Work] = {name: _of(side, cycle(batches)) for name, side in sides.items()}
-        work |= {f"{name}+loader": _of(side, side.loaded()) for name, side in sides.items()}
-        loaded = plain.loaded()
-        work |= {PLAIN: lambda: plain.step(rendered), f"{PLAIN}+loader": lambda: plain.step(loaded)}
-        if task.workers:
-            for name in work:
-                if name.endswith("+loader"):
-                    for _ in range(PREFETCHED):
-                        work[name]()
-        timed = alternate(work, rounds=ground.rounds, device=ground.machine.device, budget=ground.budget)
+        sides: dict[str, tuple[Work, Iterator[object]]] = {
+            name + loader: (partial(side.step, source), source)
+            for name, side in ours.items()
+            for loader, source in (("", cycle(batches)), (LOADER, side.loaded()))
+        }
+        rendered, loaded = cycle(plain.rendered(batches)), plain.loaded()
+        flops, fits = flops_of(partial(plain.step, rendered), instead=sides[FAST][0])
+        if fits:
+            sides |= {PLAIN: (partial(plain.step, rendered), rendered)}
+            sides |= {PLAIN + LOADER: (partial(plain.step, loaded), loaded)}
+        timed = alternate(
+            {name: step for name, (step, _) in sides.items()},
+            rounds=ground.rounds,
+            device=ground.machine.device,
+            budget=ground.budget,
+            before={
+                name: partial(_drain, source) for name, (_, source) in sides.items() if LOADER in name and task.workers
+            },
+        )
         facts = {
             "crop": crop,
             "batch": f"{batch}+{batch}",
             "precision": "bf16" if task.bf16 else "fp32",
             "flops": flops,
         }
-        from_memory = {name: side for name, side in timed.items() if not name.endswith("+loader")}
-        with_loader = {name.removesuffix("+loader"): side for name, side in timed.items() if name.endswith("+loader")}
-        yield Row(name=f"{case.name}/memory", unit="step", sides=from_memory, facts=facts)
-        facts = facts | {"images": ground.images, "loader/memory": with_loader[FAST].wall / from_memory[FAST].wall}
-        yield Row(name=f"{case.name}/loader", unit="step", sides=with_loader, facts=facts)
+        yield from _rows(case, timed, facts | ({} if fits else {"note": "plain does not fit into the memory"}), ground)
         if ground.traces:
-            trace(work[FAST], ground, case.name.replace("/", "-"))
+            trace(sides[FAST][0], ground, case.name.replace("/", "-"))
 
 
-def _of(side: Ours, batches: Iterator[object]) -> Work:
-    return lambda: side.step(batches)  # type: ignore[arg-type]
+def _rows(case: Case, timed: dict[str, Timed], facts: dict[str, Any], ground: Ground) -> Iterator[Row]:
+    """Part the sides into a row from memory and one with the loader."""
+    from_memory = {name: side for name, side in timed.items() if LOADER not in name}
+    with_loader = {name.removesuffix(LOADER): side for name, side in timed.items() if LOADER in name}
+    yield Row(name=f"{case.name}/memory", unit="step", sides=from_memory, facts=facts)
+    share = with_loader[FAST].wall / from_memory[FAST].wall
+    facts = facts | {"images": ground.images, "loader/memory": share}
+    yield Row(name=f"{case.name}/loader", unit="step", sides=with_loader, facts=facts)
 
 
-def flops_of(work: Callable[[], object]) -> int:
-    """Count the FLOP of the matmuls and convolutions of a piece of work; a multiplication and an addition are two."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops())
+def _drain(batches: Iterator[object]) -> None:
+    """Take what the loader processes have ready, so that a turn tells how fast they are."""
+    for _ in range(PREFETCHED):
+        next(batches)
+
+
+def flops_of(work: Work, instead: Work) -> tuple[int, bool]:
+    """Count the FLOP of the matmuls and convolutions of a piece of work; a multiplication and an addition are two.
+
+    Args:
+        work: what is counted.
+        instead: what is counted where the first does not fit into the memory of the GPU.
+
+    Returns:
+        The FLOP, and whether the work fits.
+    """
+    try:
+        with FlopCounterMode(display=False) as counter:
+            work()
+    except torch.OutOfMemoryError:
+        if work is instead:
+            raise
+        torch.cuda.empty_cache()
+        return flops_of(instead, instead)[0], False
+    return int(counter.get_total_flops()), True
 
 
 def trace(work: Work, ground: Ground, name: str) -> None:
