@@ -42,7 +42,11 @@ else
     STEPS=(step/vit_nano) MEMORY=(memory/vit_nano)
 fi
 DATA=() SPEC=()
-[ ! -d "$CAMVID" ] || { CAMVID=$(cd "$CAMVID" && pwd); DATA=(--data "$CAMVID"); SPEC=(--data.spec camvid --data.split 1_16); }
+if [ -d "$CAMVID" ]; then
+    CAMVID=$(cd "$CAMVID" && pwd)
+    DATA=(--data "$CAMVID")
+    [ -z "$GPU" ] || SPEC=(--data.spec camvid --data.split 1_16)
+fi
 
 if [ -n "$GPU" ]; then echo "on $GPU"; else echo "no GPU: a rehearsal with small sizes"; fi
 lines=("| part | ended | seconds | last line |" "|---|---|--:|---|") failed=0
@@ -63,20 +67,20 @@ part() { # NAME SECONDS COMMAND...: run it within the time, keep its log, note h
     lines+=("| $name | $ended | $((SECONDS - began)) | $(grep -v '^ *$' "$log" | tail -n 1 | tr '|' '/' | cut -c 1-100) |")
 }
 
-scenes() { # a data set to train on: CamVid, or scenes drawn for it
-    [ ${#DATA[@]} -eq 0 ] || { echo "$CAMVID"; return; }
+images() { # a data set to train on: CamVid; where there is none, or in a rehearsal, scenes drawn for it
+    [ ${#SPEC[@]} -eq 0 ] || { echo "$CAMVID"; return; }
     "$PYTHON" -c 'import sys; from semiseg.data.scenes import write_scenes; write_scenes(sys.argv[1], labeled=4, unlabeled=12, val=4)' "$OUT/scenes"
     echo "$OUT/scenes"
 }
 
-mapfile -t files < <(grep -rlE 'torch\.cuda|device\("cuda' tests --include='test_*.py' | grep -v tests/benchmarks)
+mapfile -t files < <(grep -rlF 'cuda.is_available()' tests --include='test_*.py')
 part tests "${TESTS_S:-150}" "$PYTHON" -m pytest -q -p no:cacheprovider "${files[@]}"
 part steps "${STEPS_S:-240}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" --only "${STEPS[@]}" \
     --json "$OUT/steps.json" --traces "$OUT"
 part rows "${ROWS_S:-150}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" \
     --only equality evaluation unlabeled checkpoint --json "$OUT/rows.json"
 part memory "${MEMORY_S:-120}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" --only "${MEMORY[@]}" --json "$OUT/memory.json"
-ROOT=$(scenes)
+ROOT=$(images)
 # Both are told to be the first of their machine, so that they share a device. NCCL may refuse that on a GPU: no fault of ours.
 TOLERATED=$failed SEMISEG_TIMEOUT=60
 export SEMISEG_TIMEOUT
