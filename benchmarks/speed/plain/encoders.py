@@ -93,7 +93,7 @@ class Patches(nn.Module):
 
 
 class DINOv2(nn.Module):
-    """DINOv2 without registers at patch 14; see `reference` of arXiv 2304.07193 for its sizes."""
+    """DINOv2 without registers at patch 14 (arXiv 2304.07193)."""
 
     def __init__(self, width: int, depth: int, heads: int, taken: Sequence[int]) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class FrozenNormPyramid(nn.Module):
 
 
 SIZES = {"dinov2_small": (384, 12, 6), "dinov2_base": (768, 12, 12), "dinov2_large": (1024, 24, 16)}
-"""Width, depth and heads of DINOv2 (arXiv 2304.07193, table 17)."""
+"""Width, depth and heads of DINOv2 (arXiv 2304.07193)."""
 SMALL = {"vit_nano": (32, 4, 2), "vit_micro": (48, 4, 2)}
 
 

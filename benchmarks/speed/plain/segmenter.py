@@ -95,7 +95,7 @@ class PlainSegmenter(nn.Module):
         device = student.mean.device
         self.encoder = plain_encoder(student)
         self.decoder = DPT(student.decoder.state_dict())
-        self.patch, self.num_classes = student.patch, student.num_classes
+        self.patch, self.num_classes, self.width = student.patch, student.num_classes, student.width
         self.to(device)
 
     def forward(self, images_BCHW: Tensor, keep_BD: Tensor | None = None) -> Tensor:

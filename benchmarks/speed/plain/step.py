@@ -1,4 +1,4 @@
-"""The training step of UniMatch V2 as algorithm 1 of its paper is read line by line."""
+"""The training step of UniMatch V2 as its paper tells it, line by line."""
 
 from __future__ import annotations
 
@@ -148,16 +148,14 @@ class PlainTraining:
         return mixed
 
     def _unlabeled_loss(self, logits: Tensor, label: Tensor, confidence: Tensor, ignore: Tensor) -> Tensor:
-        """Cross-entropy of confident pixels over the number of pixels that are not padding (eq. 4)."""
+        """Cross-entropy of confident pixels over the number of pixels that are not padding."""
         valid = ignore != IGNORED
         loss_BHW = F.cross_entropy(logits, label, reduction="none") * ((confidence >= self.threshold) & valid)
         return loss_BHW.sum() / max(valid.sum().item(), 1)
 
     def _drawn(self, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Draw complementary channels on the CPU; a random half of the images keeps all (section 3.3)."""
-        width: int = self.student.decoder.project[0].in_channels  # type: ignore[union-attr,assignment]
-        width = max(width, *(each.in_channels for each in self.student.decoder.project))  # type: ignore[union-attr,type-var,assignment]
-        first = 2 * torch.randint(0, 2, (batch, width)).float()
+        first = 2 * torch.randint(0, 2, (batch, self.student.width)).float()
         second = 2 - first
         for index in torch.randperm(batch)[: batch // 2]:
             first[index] = second[index] = 1
