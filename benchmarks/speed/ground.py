@@ -73,6 +73,7 @@ class Ground:
             "--schedule.batch": str(batch),
             "--schedule.steps": str(STEPS),
             "--optimizer.lr_batch": "0",
+            "--consistency.warm_up": "0",
             "--precision": self.precision,
             "--device": str(self.machine.device),
             "--run.folder": str(self.folder / "runs"),

@@ -167,15 +167,13 @@ def table(sides: Mapping[str, Profile]) -> str:
 
 def profile_config(recipe: str, overrides: Sequence[str], ground: Ground) -> Config:
     """Return the settings of a recipe with random weights, and with images where it names none."""
-    words = [
-        "--model.weights",
-        "random",
-        "--data.workers",
-        "0",
-        "--run.folder",
-        str(ground.folder / "runs"),
-        *overrides,
-    ]
+    own = {
+        "--model.weights": "random",
+        "--data.workers": "0",
+        "--run.folder": str(ground.folder / "runs"),
+        "--consistency.warm_up": "0",  # the first steps are profiled, and are to be like all others
+    }
+    words = [*(word for pair in own.items() for word in pair), *overrides]
     config = recipe_config(recipe, words)
     if config.data.root is not None:
         return config

@@ -61,8 +61,7 @@ def same_data(batch: Batch, student: Segmenter) -> PlainBatch:
     assert unlabeled is not None, "UniMatch V2 learns unlabeled images"
     weak_BCHW = unlabeled.images_BTCHW[:, 0].contiguous()
     view1, view2 = (
-        student.normalize(apply_photometric(weak_BCHW.float() / 255, view.photometric.map(lambda draw: draw[:, 0])))
-        for view in unlabeled.views
+        student.normalize(apply_photometric(unlabeled.images_BTCHW, view.photometric)[:, 0]) for view in unlabeled.views
     )
     inside1, inside2 = (inside_maps(view.box_B4, weak_BCHW.shape[-1]) for view in unlabeled.views)
     keep1, keep2 = channel_masks("complementary", batch.place, student.width, views=2, device=weak_BCHW.device)
