@@ -236,12 +236,12 @@ def _with_index(dataset: Dataset, index: ImageIndex, config: DataConfig) -> Data
     if left_out:
         names, limit = some([name for name, _ in left_out]), bearable(len(index), config.quarantine)
         what = f"{len(left_out):,} of {len(index) + len(left_out):,} unlabeled images cannot be read"
-        notes.append(f"{what} and are left out: {names}")
+        first = f"{names}; the first: {left_out[0][1].splitlines()[0]}"
+        notes.append(f"{what} and are left out: {first}")
         if len(left_out) > limit:
             expected = f"at most {limit:,} (data.quarantine)"
             remedy = "replace or remove these files, or raise --data.quarantine"
-            first = f"{what}: {names}; the first: {left_out[0][1].splitlines()[0]}"
-            faults.append(str(DataError(first, where=index.path, expected=expected, remedy=remedy)))
+            faults.append(str(DataError(f"{what}: {first}", where=index.path, expected=expected, remedy=remedy)))
     unlabeled = IndexedSamples(dataset.unlabeled, index, dataset.root)
     return replace(dataset, unlabeled=unlabeled, notes=(*dataset.notes, *notes), faults=tuple(faults))
 

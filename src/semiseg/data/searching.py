@@ -169,7 +169,8 @@ def list_archive(place: Place, path: Path, suffixes: Sequence[str]) -> Listing:
         if member.name and (hidden or not member.name.lower().endswith(tuple(suffixes))):
             passed_over += 1
         elif member.fault or not _is_utf8(member.name):
-            left_out.append((f"{path}/{member.name!r}", member.fault or "a name that is not UTF-8"))
+            shown = member.name if member.name.isprintable() else repr(member.name)
+            left_out.append((str(path / shown), member.fault or "a name that is not UTF-8"))
         else:
             columns.add(member.spanned, member.size, place.stamp, path_key(f"{place.real}/{member.name}"))
     place = replace(place, passed_over=passed_over, left_out=tuple(left_out))
