@@ -47,7 +47,7 @@ def test_a_configuration_begins_as_a_recipe_a_file_or_a_folder(tmp_path: Path) -
         "own",
         3,
     )
-    folder = recipe_config(str(tmp_path), ["--seed", "5"])
+    folder = recipe_config(str(tmp_path), ["--seed", "5", "--model.encoder", "vit_nano"])
     assert (folder.recipe, folder.data.root, folder.seed) == ("default", str(tmp_path), 5)
     assert recipe_config(str(tmp_path), ["--data.root", "other"]).data.root == "other"
 

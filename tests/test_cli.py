@@ -202,9 +202,13 @@ def test_train_without_a_recipe_takes_the_default_one(train_call: dict[str, Any]
     assert (train_call["config"].recipe, train_call["config"].seed, train_call["resume"]) == ("default", 7, False)
 
 
-def test_train_on_a_folder_takes_it_as_the_data(train_call: dict[str, Any], tmp_path: Path) -> None:
-    assert main(["train", str(tmp_path)]) == 0
-    assert (train_call["config"].recipe, train_call["config"].data.root) == ("default", str(tmp_path))
+@pytest.mark.parametrize(("device", "recipe"), [("cuda", "default"), ("cpu", "laptop")])
+def test_train_on_a_folder_takes_it_as_the_data_and_a_recipe_by_what_there_is_to_train_on(
+    device: str, recipe: str, train_call: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(tmp_path), "--device", device]) == 0
+    assert (train_call["config"].recipe, train_call["config"].data.root) == (recipe, str(tmp_path))
+    assert ("no GPU: recipe laptop" in capsys.readouterr().out) == (recipe == "laptop")
 
 
 def test_train_on_a_file_takes_it_as_the_recipe(train_call: dict[str, Any], tmp_path: Path) -> None:
