@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Batch, Unlabeled
 from semiseg.methods.context import Normalize
+from semiseg.methods.cross_entropy import cross_entropy_sum
 from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.losses import share
 from semiseg.methods.settings import ConsistencyConfig
@@ -146,14 +146,16 @@ def strong_view(
     return StrongView(cutmix(images, draws.box_B4, pasted), mixed)
 
 
-def consistency_loss(logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:
-    """Return the chunk's share of one view's unlabeled loss.
+def consistency_loss(
+    logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float, *, align_corners: bool = True
+) -> Tensor:
+    """Return the chunk's share of one view's unlabeled loss; smaller logits are enlarged to the size of the labels.
 
     Cross-entropy against the pseudo-label, zero where it is unsure or ignored, divided by all pixels that are not
     ignored (not by the confident ones), so that the loss grows with the teacher's confidence.
     """
-    loss_BHW = F.cross_entropy(logits_BKHW.float(), pseudo.label_BHW, reduction="none")
-    return share((loss_BHW * pseudo.confident(threshold)).sum(), pixels)
+    confident_BHW = pseudo.confident(threshold)
+    return share(cross_entropy_sum(logits_BKHW, pseudo.label_BHW, confident_BHW, align_corners=align_corners), pixels)
 
 
 def confident_share(pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:
@@ -177,6 +179,7 @@ def forward_together(
     *streams: tuple[Tensor, Tensor | None],
     keep_at: Literal["encoder", "classifier"] = "encoder",
     together: bool = False,
+    enlarge: bool = True,
 ) -> list[Tensor]:
     """Run several streams of images through the student in one pass and part the logits again.
 
@@ -190,21 +193,27 @@ def forward_together(
         *streams: pairs of normalised `images_BTCHW` and channel multipliers `keep_BD`, or None for no dropout.
         keep_at: where the multipliers act.
         together: let batch norms see all streams at once (the published FixMatch).
+        enlarge: whether the logits come in the size of the images, or in the decoder's.
     """
     if together or not any(isinstance(module, BatchNorm) for module in student.modules()):
-        return _one_pass(student, streams, keep_at)
-    return [*_one_pass(student, streams[:1], keep_at), *_one_pass(student, streams[1:], keep_at)]
+        return _one_pass(student, streams, keep_at, enlarge)
+    return [*_one_pass(student, streams[:1], keep_at, enlarge), *_one_pass(student, streams[1:], keep_at, enlarge)]
 
 
 def _one_pass(
-    student: nn.Module, streams: Sequence[tuple[Tensor, Tensor | None]], keep_at: Literal["encoder", "classifier"]
+    student: nn.Module,
+    streams: Sequence[tuple[Tensor, Tensor | None]],
+    keep_at: Literal["encoder", "classifier"],
+    enlarge: bool,
 ) -> list[Tensor]:
     sizes = [len(images) for images, _ in streams]
     dropped = next((keep for _, keep in streams if keep is not None), None)
-    hooks: dict[str, LevelHook | FeatureHook] = {}
+    hooks: dict[str, LevelHook | FeatureHook | bool] = {} if enlarge else {"enlarge": False}
     if dropped is not None:
         ones = [dropped.new_ones(size, dropped.shape[1]) for size in sizes]
         keep_BD = torch.cat([one if keep is None else keep for one, (_, keep) in zip(ones, streams, strict=True)])
-        hooks = {"at_levels": drop_levels(keep_BD)} if keep_at == "encoder" else {"at_features": drop_features(keep_BD)}
+        hooks |= (
+            {"at_levels": drop_levels(keep_BD)} if keep_at == "encoder" else {"at_features": drop_features(keep_BD)}
+        )
     logits_BKHW = student(torch.cat([images for images, _ in streams]), **hooks)
     return list(logits_BKHW.split(sizes))

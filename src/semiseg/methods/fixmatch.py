@@ -38,14 +38,18 @@ class FixMatch(Method[FixMatchConfig]):
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
         (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 
+        corners = teacher.decoder.align_corners
         logits_x, logits_s = forward_together(
             student,
             (self.normalize(batch.labeled.images_BTCHW), None),
             (view.images_BTCHW, keep_BD),
             together=True,
+            enlarge=False,
         )
-        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
-        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], consistency.threshold)
+        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
+        loss_s = consistency_loss(
+            logits_s, view.pseudo, batch.pixels.views[0], consistency.threshold, align_corners=corners
+        )
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),

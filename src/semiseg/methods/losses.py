@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.data import Batch
+from semiseg.methods.cross_entropy import cross_entropy_sum
 from semiseg.methods.settings import LossConfig
+from semiseg.models.layers import resize_bilinear
 
 
 def share(sum_: Tensor, count: Tensor) -> Tensor:
@@ -15,16 +17,20 @@ def share(sum_: Tensor, count: Tensor) -> Tensor:
     return sum_ / count.clamp(min=1).to(sum_.dtype)
 
 
-def labeled_loss(logits_BKHW: Tensor, batch: Batch, config: LossConfig, ignore_value: int) -> Tensor:
-    """Return the chunk's share of the labeled loss.
+def labeled_loss(
+    logits_BKHW: Tensor, batch: Batch, config: LossConfig, ignore_value: int, *, align_corners: bool = True
+) -> Tensor:
+    """Return the chunk's share of the labeled loss; smaller logits are enlarged to the size of the masks.
 
     Cross-entropy shares add up to the mean over the valid pixels of the global batch, however it is divided. OHEM
     chooses its pixels within a chunk, as published within a GPU's batch, so its shares are means of chunks.
     """
     mask_BHW = batch.labeled.mask_BHW.long()
     if config.labeled == "ohem":
+        size = (mask_BHW.shape[1], mask_BHW.shape[2])
+        logits_BKHW = resize_bilinear(logits_BKHW.float(), size, align_corners=align_corners)
         return ohem_loss(logits_BKHW, mask_BHW, config, ignore_value) / batch.place.chunks
-    loss = F.cross_entropy(logits_BKHW.float(), mask_BHW, ignore_index=ignore_value, reduction="sum")
+    loss = cross_entropy_sum(logits_BKHW, mask_BHW, mask_BHW != ignore_value, align_corners=align_corners)
     return share(loss, batch.pixels.labeled)
 
 

@@ -39,16 +39,22 @@ class UniMatchV2(Method[UniMatchV2Config]):
         width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
         keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
 
+        corners = teacher.decoder.align_corners
         logits_x, logits_1, logits_2 = forward_together(
             student,
             (self.normalize(batch.labeled.images_BTCHW), None),
             (view1.images_BTCHW, keep1_BD),
             (view2.images_BTCHW, keep2_BD),
             keep_at=self.config.dropout_at,
+            enlarge=False,
         )
-        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
-        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], consistency.threshold)
-        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], consistency.threshold)
+        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
+        loss_1 = consistency_loss(
+            logits_1, view1.pseudo, batch.pixels.views[0], consistency.threshold, align_corners=corners
+        )
+        loss_2 = consistency_loss(
+            logits_2, view2.pseudo, batch.pixels.views[1], consistency.threshold, align_corners=corners
+        )
         loss_s = (loss_1 + loss_2) / 2
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,

@@ -86,7 +86,12 @@ class Segmenter(nn.Module):
         return (images_BTCHW.float() - self.mean) / self.std
 
     def forward(
-        self, images_BTCHW: Tensor, at_levels: LevelHook | None = None, at_features: FeatureHook | None = None
+        self,
+        images_BTCHW: Tensor,
+        at_levels: LevelHook | None = None,
+        at_features: FeatureHook | None = None,
+        *,
+        enlarge: bool = True,
     ) -> Tensor:
         """Segment normalised images.
 
@@ -94,6 +99,8 @@ class Segmenter(nn.Module):
             images_BTCHW: normalised, T frames, H and W multiples of the patch.
             at_levels: changes the four levels after the frames are fused, in place of the neck (which it may call).
             at_features: changes the decoder's features before the classifier. Both may enlarge the batch.
+            enlarge: bring the logits to the size of the images; else they have the decoder's, for a loss that enlarges
+                them image by image (`semiseg.methods.cross_entropy`).
 
         Returns:
             Logits (B, K, H, W) in float32, also under autocast; of the enlarged batch, where a hook enlarges it.
@@ -109,10 +116,12 @@ class Segmenter(nn.Module):
                 levels = at_levels(levels)
             elif self.neck is not None:
                 levels = self.neck(levels)
-            logits = self.decoder(levels, at_features)
+            logits: Tensor = self.decoder(levels, at_features).float()
+        if not enlarge:
+            return logits
         # In float32 before it is enlarged: the loss needs float32 anyway, and interpolated bfloat16 would have steps.
         height, width = images_BTCHW.shape[-2:]
-        return resize_bilinear(logits.float(), (height, width), align_corners=self.decoder.align_corners)
+        return resize_bilinear(logits, (height, width), align_corners=self.decoder.align_corners)
 
     def encode(self, images_BTCHW: Tensor) -> list[Tensor]:
         """Encode all frames in one pass and fuse them: the frame itself, or |A - B| at each of the four levels."""
