@@ -13,6 +13,9 @@ from semiseg.models.encoders.licenses import License
 _SCORES = {"miou": ("mean_iou", "val mIoU"), "changed_iou": ("iou", "val IoU of the changed class")}
 """The figures that the hub lists: its type of metric, and what is shown."""
 
+_STEP = "step"
+"""The metric that is the time of the model in its training."""
+
 _ID = re.compile(r"[\w.-]{1,96}")
 """What the hub takes for the name of a data set."""
 
@@ -26,10 +29,10 @@ def render_readme(card: ModelCard, *, name: str = "DIR", license: str | None = N
         license: of the model, as the hub names it (`apache-2.0`); default: none but what the encoder's weights demand.
     """
     classes = [
-        f"| {index} | {_cell(name)} | #{red:02x}{green:02x}{blue:02x} |"
-        for index, (name, (red, green, blue)) in enumerate(zip(card.classes, card.palette, strict=True))
+        f"| {index} | {_cell(label)} | #{red:02x}{green:02x}{blue:02x} |"
+        for index, (label, (red, green, blue)) in enumerate(zip(card.classes, card.palette, strict=True))
     ]
-    metrics = [f"| {_cell(name)} | {value:.4f} |" for name, value in card.metrics.items()]
+    metrics = [f"| {_cell(metric)} | {value:.4f} |" for metric, value in card.metrics.items() if metric != _STEP]
     table = ["", "## Figures", "", *_judged_on(card), "| metric | value |", "|---|---|", *metrics] if metrics else []
     head = _PAGE.format(
         about=front_matter(card, license),
@@ -52,7 +55,7 @@ def front_matter(card: ModelCard, license: str | None = None) -> str:
         library_name="semiseg",
         pipeline_tag="image-segmentation",
         license="other" if other else license,
-        license_name=terms.title if other and terms else None,
+        license_name=_slug(terms.title) if other and terms else None,
         license_link=terms.url if other and terms else None,
         tags=["semiseg", *(["change-detection"] if card.frames == 2 else []), *([training.method] if training else [])],
         datasets=[training.dataset] if training and _ID.fullmatch(training.dataset) else None,
@@ -97,9 +100,11 @@ def _learned(card: ModelCard) -> str:
 
 
 def _judged_on(card: ModelCard) -> list[str]:
-    if card.training is None:
-        return []
-    return [f"On {card.training.val:,} val {'pairs' if card.frames == 2 else 'images'}, as fractions.", ""]
+    """Return what the figures are about, as far as it is known, and an empty line."""
+    training, kind = card.training, "pairs" if card.frames == 2 else "images"
+    on = f"on {training.val:,} val {kind}, " if training else ""
+    after = f", after {card.metrics[_STEP]:.0f} steps" if _STEP in card.metrics else ""
+    return [f"Measured {on}as fractions{after}.", ""]
 
 
 def _license_of_weights(card: ModelCard) -> License | None:
@@ -120,6 +125,11 @@ def _terms(card: ModelCard) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def _slug(text: str) -> str:
+    """Return a name as the hub writes those of licences."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _plain(text: str) -> str:
