@@ -80,7 +80,8 @@ class EvaluationConfig:
     """Longest side, in pixels, of an image that is seen in one piece; a larger one is seen in overlapping tiles, in the
     evaluation, in its pictures and by `semiseg predict`. Default: 1024, sliding 2048."""
     batch: int = 16
-    """Images of one size that are evaluated at once, fewer if together they have more than two megapixels."""
+    """Images of one size that are evaluated at once, fewer if together they have more than two megapixels,
+    or half a megapixel without a GPU."""
 
     def __post_init__(self) -> None:
         """Refuse numbers below 1, and two measures of one thing."""
