@@ -99,6 +99,9 @@ def test_every_verb_refuses_an_unknown_option_and_a_folder_for_its_result(
         "predict": ["x", "x", "--out", "x"],
         "convert": ["x", "x"],
         "export": ["x", "--out", "x"],
+        "completion": ["bash"],
+        "distill": ["x", "--encoder", "x"],
+        "push": ["x", "x/y"],
         "data": ["split", "x", "--labeled", "1"],
     }
     words = [verb, *needed.get(verb, [])]

@@ -97,6 +97,7 @@ def student_config(teacher: Path, encoder: str, overrides: Sequence[str] = ()) -
     Raises:
         ConfigError: the teacher is no run, or an unknown key.
     """
+    make_config({}, overrides)  # a word that is no key is named, whatever the teacher is
     path = RunDirectory(teacher).config
     if not path.is_file():
         raise ConfigError("no run", where=teacher, expected="config.yaml", remedy="name the directory of a run")

@@ -44,7 +44,7 @@ class DataConfig:
     each start looks at every image."""
     accepted: str | None = None
     """A list of further labeled images, anywhere on disk, `IMAGE MASK` a line, relative to the list's folder: what
-    `semiseg app --queue` writes of the pseudo-labels that you accepted. Its masks are machine-made, so that
+    `semiseg app` writes of the pseudo-labels of its queue that you accepted. Its masks are machine-made, so that
     `accept_predicted` is needed too."""
     crop: int = 518
     """Side of the training crop in pixels, a multiple of the encoder's patch (518 = 37 x 14, arXiv 2410.10777)."""
