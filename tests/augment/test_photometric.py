@@ -167,6 +167,17 @@ def test_bytes_give_the_views_of_their_fractions(memory_format: torch.memory_for
     assert torch.allclose(apply_photometric(levels, draws), apply_photometric(images, draws), atol=1e-6)
 
 
+def test_views_are_fp32_whatever_torch_makes_by_default() -> None:
+    images, draws = torch.cat([tensor(natural(i)) for i in range(4)]), batch(4, jitter_p=1, blur_p=1)
+    views = apply_photometric(images, draws)
+    try:
+        torch.set_default_dtype(torch.float64)
+        apply_photometric(images[..., :80], draws)  # another size: memory of its own
+        assert torch.equal(apply_photometric(images, draws), views)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     images, draws = torch.cat([tensor(natural(i)) for i in range(8)]), batch(8, jitter_p=1, blur_p=1)
     whole = apply_photometric(images, draws)

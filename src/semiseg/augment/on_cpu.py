@@ -33,7 +33,7 @@ def make_views(images_NCHW: Tensor, draws: PhotometricDraws) -> Tensor:
         (N, 3, H, W) float32 in 0..1, contiguous.
     """
     number, channels, height, width = images_NCHW.shape
-    views_NCHW = torch.empty(number, channels, height, width)
+    views_NCHW = torch.empty(number, channels, height, width, dtype=torch.float32)
     room = _room(height, width)
     parameters = zip(
         draws.order.tolist(), draws.factors.tolist(), draws.grayscale.tolist(), draws.sigma.tolist(), strict=True
@@ -49,11 +49,12 @@ class _Room:
     def __init__(self, height: int, width: int) -> None:
         self.rows = _rows(height, width)
         self.height, self.width = height, width
-        self.planes_5RW = torch.empty(5, self.rows, width)
+        self.planes_5RW = torch.empty(5, self.rows, width, dtype=torch.float32)
         # Zeros, as taps run beyond the last row into what no sum uses, and strange bytes would be slow numbers.
-        self.padded_N = torch.zeros(3 * self.rows * (width + 2 * BLUR_RADIUS) + 2 * BLUR_RADIUS)
+        padded = 3 * self.rows * (width + 2 * BLUR_RADIUS) + 2 * BLUR_RADIUS
+        self.padded_N = torch.zeros(padded, dtype=torch.float32)
         self.sums_N = torch.empty_like(self.padded_N)
-        self._tall_N = torch.empty(3 * (height + 2 * BLUR_RADIUS) * width)
+        self._tall_N = torch.empty(3 * (height + 2 * BLUR_RADIUS) * width, dtype=torch.float32)
 
     def tall(self, radius: int) -> Tensor:
         """Return memory for an image with `radius` rows more at its top and its bottom."""
@@ -141,7 +142,7 @@ def _apply(change: _Change, strip_CRW: Tensor, mean: float, planes_5RW: Tensor) 
         strip_CRW.mul_(factor).add_(rest * mean)
     else:
         gray_RW = planes_5RW[0]
-        torch.mv(strip_CRW.flatten(1).t(), torch.tensor(LUMA), out=gray_RW.view(-1))
+        torch.mv(strip_CRW.flatten(1).t(), torch.tensor(LUMA, dtype=torch.float32), out=gray_RW.view(-1))
         strip_CRW.mul_(factor).add_(gray_RW, alpha=rest)
     strip_CRW.clamp_(0, 1)
 
@@ -168,7 +169,8 @@ def _shift_hue(strip_CRW: Tensor, shift: float, planes_5RW: Tensor) -> None:
     hue.add_(chroma, alpha=sixths)
     torch.sub(lowest, chroma, out=base)
 
-    away_C = torch.tensor([(0.0, -2.0, 2.0)[(channel - thirds) % 3] for channel in range(3)])
+    away = [(0.0, -2.0, 2.0)[(channel - thirds) % 3] for channel in range(3)]
+    away_C = torch.tensor(away, dtype=torch.float32)
     torch.addcmul(hue, chroma, away_C[:, None, None], out=strip_CRW)
     strip_CRW.abs_().sub_(chroma, alpha=3).abs_().add_(base)
     torch.clamp(strip_CRW, lowest, highest, out=strip_CRW)

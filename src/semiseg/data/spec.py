@@ -93,6 +93,12 @@ class DatasetSpec:
         return key_of(self.classes, self.palette, self.ignore_colour, self.ignore_value)
 
     @property
+    def meaning(self) -> str:
+        """All that decides what the pixels of a mask's file stand for, in one line."""
+        colours = (self.palette, self.ignore_colour) if self.by_colour else None
+        return repr((self.num_classes, self.ignore_value, self.mask_values, colours, self.accept_predicted))
+
+    @property
     def shown(self) -> Bands | None:
         """How images are shown as RGB bytes, where they are no photographs."""
         return bands_of(self.bands, self.levels)

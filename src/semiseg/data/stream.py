@@ -17,6 +17,7 @@ from semiseg.data.bands import read_picture
 from semiseg.data.batch import Batch, Labeled, PixelCounts, Place, Taught, Unlabeled
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset
+from semiseg.data.decoded import decoded_cache
 from semiseg.data.fingerprints import refuse_other_size
 from semiseg.data.geometry import Geometry, crop_image, crop_mask, cut_mask, draw_geometry, pad_mask, padding
 from semiseg.data.index import index_of
@@ -30,6 +31,9 @@ from semiseg.seeding import rng
 
 _REDRAWS = 20
 """How often a sample is drawn in the place of one that cannot be read; where all fail, most of the data is gone."""
+
+_UNLABELED_SHARE = 0.5
+"""Part of the cache that unlabeled images may fill; labeled ones are read more often."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,7 @@ class TrainStream(TorchDataset[Batch]):
         self.strong, self.views, self.seed = strong, views, seed
         self.labeled_views, self.second = labeled_views, second
         self.steps = self.steps_per_epoch if steps is None else steps
+        self._decoded = decoded_cache(config.cache)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -174,7 +179,7 @@ class TrainStream(TorchDataset[Batch]):
         drawn: list[list[ViewDraws]] = []
         for slot in slots:
             sample = self.dataset.labeled[order[slot]]
-            frames = [self._read(path) for path in sample.frames]
+            frames = [self._read(path, 1.0) for path in sample.frames]
             geometry = self._draw_geometry(epoch, "labeled", slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             masks.append(self._mask(sample, geometry))
@@ -192,7 +197,12 @@ class TrainStream(TorchDataset[Batch]):
         assert sample.mask is not None, "check_dataset admits no labeled sample without a mask"
         self._hold_against_checksum(sample.mask)
         spec = self.dataset.spec
-        ids_HW = read_class_ids(sample.mask, spec, self.config.max_pixels, lambda mask: cut_mask(mask, geometry))
+        path, cap = sample.mask, self.config.max_pixels
+        if self._decoded:
+            how = f"class ids of {spec.meaning}"
+            whole_HW = self._decoded.array(path, how, lambda: read_class_ids(path, spec, cap))
+            return crop_mask(whole_HW, geometry, spec.ignore_value)
+        ids_HW = read_class_ids(path, spec, cap, lambda mask: cut_mask(mask, geometry))
         return pad_mask(ids_HW, geometry, spec.ignore_value)
 
     def _unlabeled(
@@ -232,16 +242,22 @@ class TrainStream(TorchDataset[Batch]):
             try:
                 for path, size in zip(sample.frames, sample.sizes, strict=False):
                     refuse_other_size(path, size)
-                return sample, [self._read(path) for path in sample.frames]
+                return sample, [self._read(path, _UNLABELED_SHARE) for path in sample.frames]
             except DataError as error:
                 if not self.config.quarantine:
                     raise
                 damaged[sample.id], last = str(error), error
         raise last
 
-    def _read(self, path: Path) -> Image.Image:
+    def _read(self, path: Path, share: float) -> Image.Image:
         self._hold_against_checksum(path)
-        return read_picture(path, self.config.max_pixels, self.dataset.spec.shown)
+        cap, bands = self.config.max_pixels, self.dataset.spec.shown
+        if not self._decoded:
+            return read_picture(path, cap, bands)
+        how = f"image shown as {bands}"
+        return Image.fromarray(
+            self._decoded.array(path, how, lambda: np.asarray(read_picture(path, cap, bands)), share)
+        )
 
     def _hold_against_checksum(self, path: Path) -> None:
         known = self.dataset.checksums
