@@ -41,6 +41,8 @@ FUNCTIONS = {
     "semiseg.methods.consistency.cutmix": "CutMix",
     "benchmarks.speed.plain.step.PlainTraining._mixed": "CutMix",
     "semiseg.methods.consistency.opinion": "pseudo-labels",
+    "semiseg.methods.consistency.cross_entropy_sum": "loss",
+    "semiseg.methods.losses.cross_entropy_sum": "loss",
     "semiseg.engine.training.update_teacher": "EMA",
     "benchmarks.speed.plain.step.PlainTraining._after": "EMA",
     "semiseg.engine.guard.Guard.judge": "gradient check",
