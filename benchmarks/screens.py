@@ -6,6 +6,7 @@ python -m benchmarks.screens runs/demo/unimatch_v2 runs/demo/labeled_only docs/s
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -39,11 +40,11 @@ def opened_page(browser: Browser, address: str, *, dark: bool = False, height: i
 
 
 def keep(page: Page, path: Path) -> None:
-    """Keep what the window shows, in 256 colours, which halves the file."""
+    """Keep what the window shows."""
     page.mouse.move(0, 0)
     page.screenshot(path=path)
     with Image.open(path) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.convert("RGB").save(path, optimize=True)
     print(path)
 
 
@@ -71,37 +72,42 @@ def take_app(browser: Browser, address: str, out: Path) -> None:
         page.locator("#entry-place", has_text="2 of").wait_for()
         page.select_option("#model", "model")
         page.locator("#threshold").fill("40")
-        page.locator("canvas[aria-label*=teacher]").wait_for()
         page.locator("#status:empty").wait_for(state="attached")
+        page.locator("figcaption", has_text="sure").first.wait_for()
         keep(page, out / "app_queue.png")
     with opened_page(browser, address, dark=True) as page:
         come_in(page)
-        page.select_option("#other", "student")
+        page.select_option("#other", index=2)
         page.locator("#facts", has_text="differ").wait_for()
         page.keyboard.press("l")
         keep(page, out / "app_compare.png")
 
 
 def come_in(page: Page) -> None:
-    """Wait until the page shows a val image that has something of everything."""
+    """Wait until the page shows the third val image."""
     page.locator("#examples button").nth(2).click()
-    page.locator("canvas[aria-label*=teacher]").wait_for()
-    page.locator("figcaption", has_text="sure").first.wait_for()
     page.wait_for_timeout(1000)
+    page.locator("figcaption", has_text="sure").first.wait_for()
 
 
 def main() -> None:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run with a teacher")
+    parser.add_argument("run", type=Path, help="a run")
     parser.add_argument("other", type=Path, help="another one on the same data, which it is compared with")
     parser.add_argument("out", type=Path, help="the folder of the pictures")
+    parser.add_argument(
+        "--queue", type=Path, help="folder of `semiseg data suggest`; default: six images are suggested"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as name, opened_browser() as browser:
         folder = Path(name)
         take_pages(browser, options.run, options.other, options.out, folder)
-        suggest(options.run, folder / "suggested", budget=6)
+        if options.queue:
+            shutil.copytree(options.queue, folder / "suggested")
+        else:
+            suggest(options.run, folder / "suggested", budget=6)
         with opened_app(options.run, [options.other], folder / "suggested", port=0) as app:
             serving = threading.Thread(target=app.serve)
             serving.start()

@@ -27,6 +27,7 @@ _PARTS = {
     "/app.js": ("semiseg.app", "static/app.js", "text/javascript"),
     "/viewer.js": ("semiseg.app", "static/viewer.js", "text/javascript"),
     "/app.css": ("semiseg.app", "static/app.css", "text/css"),
+    "/icon.svg": ("semiseg.app", "static/icon.svg", "image/svg+xml"),
     "/style.css": ("semiseg.reporting", "templates/style.css", "text/css"),
 }
 """The files of the page; the style is that of reports."""
