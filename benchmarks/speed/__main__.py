@@ -60,7 +60,8 @@ def main(words: Sequence[str] | None = None) -> int:
             begun = [row.name for row in rows]
             left = [bench.name for bench in chosen if not any(_begins(name, bench.name) for name in begun)]
             rows += [Row(name=name, missing="interrupted") for name in left]
-    print(markdown(rows, facts))
+    missing = sum(bool(row.missing) for row in rows)
+    print(f"{markdown(rows, facts)}\n\n{len(rows) - missing} rows measured, {missing} not")
     return int(any(row.missing.startswith(("failed", "interrupted")) for row in rows))
 
 
