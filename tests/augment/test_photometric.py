@@ -165,6 +165,7 @@ def test_bytes_give_the_views_of_their_fractions(memory_format: torch.memory_for
     images, draws = torch.cat([tensor(natural(i)) for i in range(4)]), batch(4, jitter_p=1, blur_p=1)
     levels = (images * 255).round().byte().to(memory_format=memory_format)
     assert torch.allclose(apply_photometric(levels, draws), apply_photometric(images, draws), atol=1e-6)
+    assert torch.equal(apply_photometric(levels, neutral(4)), levels.float() / 255)
 
 
 def test_views_are_fp32_whatever_torch_makes_by_default() -> None:

@@ -127,7 +127,7 @@ def _fill(view_CHW: Tensor, image_CHW: Tensor, stages: list[list[_Change]], kern
 def _take(image_CRW: Tensor, strip_CRW: Tensor) -> None:
     strip_CRW.copy_(image_CRW)
     if image_CRW.dtype == torch.uint8:
-        strip_CRW.mul_(1 / 255)
+        strip_CRW.div_(255)  # not times 1 / 255: the views of neutral draws have the bits of the weak view
 
 
 def _apply(change: _Change, strip_CRW: Tensor, mean: float, planes_5RW: Tensor) -> None:
