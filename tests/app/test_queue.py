@@ -54,6 +54,13 @@ def test_an_accepted_mask_stays_machine_made(opened: Queue) -> None:
         read_mask(mask)
 
 
+def test_a_label_of_a_pair_is_whole(opened: Queue) -> None:
+    opened.card = replace(opened.card, frames=2)
+    with pytest.raises(DataError, match="pairs"):
+        opened.accept(0, half_sure(), 0.5)
+    assert opened.accept(0, half_sure(), 0.0) == 64 * 64
+
+
 def test_decisions_outlive_the_session_and_can_be_taken_back(opened: Queue, tiny_scenes: Path) -> None:
     opened.accept(0, half_sure(), 0.0)
     opened.reject(1)

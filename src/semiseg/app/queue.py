@@ -79,10 +79,16 @@ class Queue:
 
         Raises:
             IndexError: there is no such suggestion.
+            DataError: pixels of a pair would be left out.
             FileError: it cannot be written.
         """
         suggestion = self.suggestions[number]
         kept_HW = (result.confidence_HW >= threshold * 255) & (result.mask_HW < len(self.card.classes))
+        if self.card.frames == 2 and not kept_HW.all():
+            raise DataError(  # 255 is a change in masks of pairs
+                "a label of a pair with pixels left out, which masks of pairs cannot say",
+                remedy="accept what a model says, with every pixel: set the least confidence to 0",
+            )
         ids_HW = np.where(kept_HW, result.mask_HW, self.card.ignore_value).astype(np.uint8)
         path = self._mask(number)
         # Gray levels are ids whatever the colours of the data set's own masks are.
