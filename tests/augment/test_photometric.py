@@ -168,15 +168,18 @@ def test_bytes_give_the_views_of_their_fractions(memory_format: torch.memory_for
     assert torch.equal(apply_photometric(levels, neutral(4)), levels.float() / 255)
 
 
-def test_views_are_fp32_whatever_torch_makes_by_default() -> None:
+def test_views_of_one_precision_leave_nothing_to_those_of_another() -> None:
+    """As in the golden steps, which compute in float64."""
     images, draws = torch.cat([tensor(natural(i)) for i in range(4)]), batch(4, jitter_p=1, blur_p=1)
     views = apply_photometric(images, draws)
     try:
         torch.set_default_dtype(torch.float64)
-        apply_photometric(images[..., :80], draws)  # another size: memory of its own
-        assert torch.equal(apply_photometric(images, draws), views)
+        exact = apply_photometric(images, draws)
     finally:
         torch.set_default_dtype(torch.float32)
+    assert exact.dtype == torch.float64
+    assert torch.allclose(views.double(), exact, atol=1e-6)
+    assert torch.equal(apply_photometric(images, draws), views)
 
 
 def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

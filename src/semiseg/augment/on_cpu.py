@@ -6,14 +6,13 @@ here. Contrast needs the mean of the whole image, so a stage of strips ends befo
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from semiseg.augment.draws import BLUR_RADIUS, BLUR_SIGMAS, BRIGHTNESS, CONTRAST, HUE, SATURATION, PhotometricDraws
+from semiseg.augment.draws import BLUR_RADIUS, BRIGHTNESS, CONTRAST, HUE, SATURATION, PhotometricDraws, blur_kernels
 
 STRIP_PIXELS = 65_536
 """Pixels of a strip, at least one row: smaller ones lose more to calls of torch than the cache wins (measured)."""
@@ -30,16 +29,17 @@ def make_views(images_NCHW: Tensor, draws: PhotometricDraws) -> Tensor:
         draws: of shape (N,).
 
     Returns:
-        (N, 3, H, W) float32 in 0..1, contiguous.
+        (N, 3, H, W) in 0..1, contiguous; float32, as long as that is torch's default.
     """
     number, channels, height, width = images_NCHW.shape
-    views_NCHW = torch.empty(number, channels, height, width, dtype=torch.float32)
+    views_NCHW = torch.empty(number, channels, height, width)
     room = _room(height, width)
-    parameters = zip(
-        draws.order.tolist(), draws.factors.tolist(), draws.grayscale.tolist(), draws.sigma.tolist(), strict=True
-    )
-    for image_CHW, view_CHW, (order, factors, is_gray, sigma) in zip(images_NCHW, views_NCHW, parameters, strict=True):
-        _fill(view_CHW, image_CHW, _stages(order, factors, is_gray), _kernel(sigma), room)
+    factors_N4 = draws.factors.clone()
+    factors_N4[:, HUE] *= 6  # in sixths of a turn
+    kernels = [[weight for weight in kernel if weight] for kernel in blur_kernels(draws.sigma).tolist()]
+    stages = map(_stages, draws.order.tolist(), factors_N4.tolist(), draws.grayscale.tolist())
+    for image_CHW, view_CHW, changes, kernel in zip(images_NCHW, views_NCHW, stages, kernels, strict=True):
+        _fill(view_CHW, image_CHW, changes, kernel, room)
     return views_NCHW
 
 
@@ -48,13 +48,13 @@ class _Room:
 
     def __init__(self, height: int, width: int) -> None:
         self.rows = _rows(height, width)
-        self.height, self.width = height, width
-        self.planes_5RW = torch.empty(5, self.rows, width, dtype=torch.float32)
+        self.height, self.width, self.dtype = height, width, torch.get_default_dtype()
+        self.planes_5RW = torch.empty(5, self.rows, width)
         # Zeros, as taps run beyond the last row into what no sum uses, and strange bytes would be slow numbers.
         padded = 3 * self.rows * (width + 2 * BLUR_RADIUS) + 2 * BLUR_RADIUS
-        self.padded_N = torch.zeros(padded, dtype=torch.float32)
+        self.padded_N = torch.zeros(padded)
         self.sums_N = torch.empty_like(self.padded_N)
-        self._tall_N = torch.empty(3 * (height + 2 * BLUR_RADIUS) * width, dtype=torch.float32)
+        self._tall_N = torch.empty(3 * (height + 2 * BLUR_RADIUS) * width)
 
     def tall(self, radius: int) -> Tensor:
         """Return memory for an image with `radius` rows more at its top and its bottom."""
@@ -68,7 +68,8 @@ _kept = threading.local()
 def _room(height: int, width: int) -> _Room:
     """Return the memory of this thread's last call where it fits: fresh pages cost up to a fifth of a view."""
     room: _Room | None = getattr(_kept, "room", None)
-    if room is None or (room.height, room.width, room.rows) != (height, width, _rows(height, width)):
+    wanted = (height, width, _rows(height, width), torch.get_default_dtype())
+    if room is None or (room.height, room.width, room.rows, room.dtype) != wanted:
         room = _kept.room = _Room(height, width)
     return room
 
@@ -95,13 +96,6 @@ def _stages(order: list[int], factors: list[float], is_gray: bool) -> list[list[
             stages.append([])
         stages[-1].append(change)
     return stages
-
-
-def _kernel(sigma: float) -> list[float]:
-    """Return the weights of the blur; one weight for none."""
-    radius = int(BLUR_SIGMAS * sigma)
-    weights = [math.exp(-0.5 * (offset / sigma) ** 2) if offset else 1.0 for offset in range(-radius, radius + 1)]
-    return [weight / sum(weights) for weight in weights]
 
 
 def _fill(view_CHW: Tensor, image_CHW: Tensor, stages: list[list[_Change]], kernel: list[float], room: _Room) -> None:
@@ -142,21 +136,21 @@ def _apply(change: _Change, strip_CRW: Tensor, mean: float, planes_5RW: Tensor) 
         strip_CRW.mul_(factor).add_(rest * mean)
     else:
         gray_RW = planes_5RW[0]
-        torch.mv(strip_CRW.flatten(1).t(), torch.tensor(LUMA, dtype=torch.float32), out=gray_RW.view(-1))
+        torch.mv(strip_CRW.flatten(1).t(), torch.tensor(LUMA), out=gray_RW.view(-1))
         strip_CRW.mul_(factor).add_(gray_RW, alpha=rest)
     strip_CRW.clamp_(0, 1)
 
 
 def _shift_hue(strip_CRW: Tensor, shift: float, planes_5RW: Tensor) -> None:
-    """Turn the hue by `shift` turns at constant value and saturation (HSV), in place, without divisions and cases.
+    """Turn the hue by `shift` sixths of a turn at constant value and saturation (HSV), without divisions and cases.
 
     Counted in sixths of a turn from red, the hue is `2 + (green + blue - red - max) / chroma`, negative where blue is
     above green. A channel whose own hue is `d` away has `max - chroma * clamp(2 - |3 - |d||, 0, 1)`, which is
     `min + chroma * clamp(|3 - |d|| - 1, 0, 1)`; here all is multiplied by the chroma. A third of a turn exchanges
     channels, so `|d|` never exceeds 6 and need not be brought back into a turn.
     """
-    thirds = round(3 * shift)
-    sixths = 6 * shift - 2 * thirds
+    thirds = round(shift / 2)
+    sixths = shift - 2 * thirds
     highest, lowest, chroma, hue, base = planes_5RW.unbind(0)
     red, green, blue = strip_CRW.unbind(0)
     torch.amax(strip_CRW, 0, out=highest)
@@ -170,7 +164,7 @@ def _shift_hue(strip_CRW: Tensor, shift: float, planes_5RW: Tensor) -> None:
     torch.sub(lowest, chroma, out=base)
 
     away = [(0.0, -2.0, 2.0)[(channel - thirds) % 3] for channel in range(3)]
-    away_C = torch.tensor(away, dtype=torch.float32)
+    away_C = torch.tensor(away)
     torch.addcmul(hue, chroma, away_C[:, None, None], out=strip_CRW)
     strip_CRW.abs_().sub_(chroma, alpha=3).abs_().add_(base)
     torch.clamp(strip_CRW, lowest, highest, out=strip_CRW)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.augment import on_cpu
-from semiseg.augment.draws import BLUR_RADIUS, BLUR_SIGMAS, CONTRAST, HUE, SATURATION, PhotometricDraws
+from semiseg.augment.draws import BLUR_RADIUS, CONTRAST, HUE, SATURATION, PhotometricDraws, blur_kernels
 
 
 @torch.no_grad()
@@ -105,11 +105,7 @@ def _shift_hue(images_BCHW: Tensor, shift_B: Tensor) -> Tensor:
 
 def _blur(images_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
     """Blur with a separable Gaussian, the edge pixels repeated outwards as in Pillow, which has three box filters."""
-    sigma_B1 = sigma_B[:, None].clamp_min(1e-3)  # 0 becomes a kernel that is exactly 1 in its middle
-    offset_K = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=sigma_B.device)
-    kernel_BK = torch.exp(-0.5 * (offset_K / sigma_B1).square())
-    kernel_BK = torch.where(offset_K.abs() <= BLUR_SIGMAS * sigma_B1, kernel_BK, 0.0)
-    kernel_BK = kernel_BK / kernel_BK.sum(1, keepdim=True)
+    kernel_BK = blur_kernels(sigma_B)
     return _convolve(_convolve(images_BCHW, kernel_BK, dim=3), kernel_BK, dim=2).clamp_(0, 1)
 
 
