@@ -133,6 +133,16 @@ def test_the_decoder_starts_the_same_whether_the_encoder_is_random_or_read(tmp_p
     assert all(torch.equal(value, state[key]) for key, value in drawn.decoder.state_dict().items())
 
 
+def test_gradients_lie_as_their_weights_do_which_distributed_training_minds() -> None:
+    model = build_segmenter(ModelConfig(encoder="vit_nano", weights="random"), 3)
+    model(torch.randn(1, 1, 3, 32, 32)).sum().backward()
+    learned = {name: parameter for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert any(weight.ndim == 4 and weight.shape[1] == 1 for weight in learned.values()), "a depthwise one among them"
+    for name, weight in learned.items():
+        assert weight.grad is not None
+        assert weight.grad.stride() == weight.stride(), name
+
+
 @pytest.mark.usefixtures("small_encoders")
 def test_maps_lie_channels_last_and_weights_stay_so_when_copied_or_loaded() -> None:
     model = build_segmenter(ModelConfig(encoder="small_resnet", weights="random"), CLASSES).eval()

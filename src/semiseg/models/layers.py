@@ -27,7 +27,10 @@ def keep_channels_last(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+            # A copy, not `contiguous`: of depthwise weights (C, 1, k, k) that would leave strides other than those of
+            # their gradients, which DistributedDataParallel minds.
+            laid_out = torch.empty_like(module.weight.data, memory_format=torch.channels_last)
+            module.weight.data = laid_out.copy_(module.weight.data)
 
 
 def in_float32(classifier: nn.Module, features_BFHW: Tensor) -> Tensor:
