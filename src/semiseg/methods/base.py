@@ -83,10 +83,11 @@ class Method(ABC, Generic[C]):
         """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
         return self.learns_unlabeled and (self.shared.consistency.average or not self.student_labels)
 
-    def labeled_step(self, student: nn.Module, batch: Batch) -> StepResult:
+    def labeled_step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss alone; `loss_s` and `confident` are logged as nothing where others have them."""
-        logits = student(self.normalize(batch.labeled.images_BTCHW))
-        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value)
+        logits = student(self.normalize(batch.labeled.images_BTCHW), enlarge=False)
+        corners = teacher.decoder.align_corners
+        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value, align_corners=corners)
         nothing = dict.fromkeys(("loss_s", "confident"), torch.zeros_like(loss)) if self.learns_unlabeled else {}
         return StepResult(loss=loss, logs={"loss_x": loss.detach(), **nothing})
 

@@ -17,5 +17,5 @@ class Supervised(Method[NoSettings]):
     labeled_factor = 2
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
-        """Return the labeled loss; the teacher is not asked."""
-        return self.labeled_step(student, batch)
+        """Return the labeled loss; the teacher labels nothing."""
+        return self.labeled_step(student, teacher, batch)

@@ -31,7 +31,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
         """Return (labeled loss + mean consistency loss of the two views) / 2."""
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         if consistency.warms_up(batch.place):
-            return self.labeled_step(student, batch)
+            return self.labeled_step(student, teacher, batch)
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)
