@@ -21,7 +21,13 @@ def test_the_verb_prints_an_address_that_opens_the_page_until_it_is_stopped(
     command, environment = python
     words = ["app", str(tiny_run), "--port", "0", "--json", str(tmp_path / "app.json")]
     process = subprocess.Popen(
-        [*command, "semiseg", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [*command, "semiseg", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        # Tests that a shell has put into the background ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert process.stdout is not None

@@ -14,7 +14,7 @@ from PIL import Image
 from semiseg import Predictor, evaluate, predict
 from semiseg.data import DataConfig, DatasetSpec, Sample
 from semiseg.data.palette import default_palette
-from semiseg.engine import gallery
+from semiseg.engine import gallery, keepsakes
 from semiseg.engine.config import Precision
 from semiseg.engine.evaluation import Evaluator, count_confusion
 from semiseg.engine.gallery import draw_samples
@@ -105,7 +105,7 @@ def test_the_pictures_of_a_large_image_show_its_mask_and_stay_small(
         return real(given, *rest, **options)
 
     monkeypatch.setattr(gallery, "sample_sheet", watched)
-    monkeypatch.setattr(gallery, "_LONGEST", 50)
+    monkeypatch.setattr(keepsakes, "_LONGEST", 50)
     segmenter, card = load_model(write_card(tmp_path / "model", tile=64))
     root = write_data(tmp_path / "data", (100, 150))
     predictor = Predictor(segmenter, card, "cpu")

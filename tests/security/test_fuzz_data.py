@@ -170,7 +170,10 @@ def test_fuzz_images(tmp_path: Path, kind: str, data: st.DataObject) -> None:
         size = tried(lambda bands=bands: picture_size(path, MAX_PIXELS, bands))
         image = tried(lambda bands=bands: read_picture(path, MAX_PIXELS, bands))
         if image is not None:
-            assert (image.mode, image.size) == ("RGB", size)
+            assert image.mode == "RGB"
+            assert size is not None
+            # As above: of a TIFF whose tags are broken the orientation may be found on decoding alone.
+            assert sorted(size) == sorted(image.size)
     sample = Sample("x", (path,), None)
     for look in (look_at_header, look_at_images):
         tried(lambda look=look: look(sample, MAX_PIXELS))
