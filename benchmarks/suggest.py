@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +23,11 @@ import torch
 from benchmarks.accuracy.plan import Dataset, Plan, Variant
 from benchmarks.accuracy.runs import STEPS, Run, run_all
 from benchmarks.accuracy.table import markdown, summary
+from benchmarks.program import GOES_ON, run_program
 
 from semiseg.config import to_dict
 from semiseg.data import DataConfig, Sample, load_dataset
 from semiseg.data.lists import write_list
-from semiseg.errors import SemisegError
 from semiseg.files import write_text
 from semiseg.seeding import rng
 from semiseg.suggestion.choice import choose_from
@@ -183,10 +181,4 @@ def _say(done: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        sys.exit(main())
-    except SemisegError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+    run_program(main, GOES_ON)

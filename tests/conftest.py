@@ -7,17 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from benchmarks.speed.live_bytes import LiveBytes
 from browsing import NO_BROWSER, find_chromium, opened_browser
 from playwright.sync_api import Browser
 from safetensors.torch import load_file
-from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from semiseg.api import TrainedRun, recipe_config, train
 from semiseg.data.scenes import write_scenes
@@ -33,31 +29,12 @@ def _one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
-class _Live(TorchDispatchMode):
-    """Sum the bytes of all tensors that are alive after each operation, and keep the highest sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and tensor.device.type != "meta":
-                storage = tensor.untyped_storage()
-                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-        self.alive = {key: held for key, held in self.alive.items() if not held[0].expired()}
-        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
-        return out
-
-
 @pytest.fixture(scope="session")
 def peak_bytes() -> Callable[[Callable[[], object]], int]:
     """Return `peak_bytes(call)`: the most bytes that the tensors made during a call held at once."""
 
     def measured(call: Callable[[], object]) -> int:
-        with _Live() as live:
+        with LiveBytes() as live:
             call()
         return live.peak
 

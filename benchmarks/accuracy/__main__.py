@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the cores are f
 from benchmarks.accuracy.plan import load_plan
 from benchmarks.accuracy.runs import STEPS, TIME, plan_runs, run_all
 from benchmarks.accuracy.table import markdown, summary
-
-from semiseg.errors import SemisegError
+from benchmarks.program import GOES_ON, run_program
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -76,10 +73,4 @@ def _cores(text: str) -> list[Any]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        sys.exit(main())
-    except SemisegError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+    run_program(main, GOES_ON)

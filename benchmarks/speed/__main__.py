@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.program import run_program
 from benchmarks.speed import profiling
 from benchmarks.speed.ground import Ground, shared_camvid
 from benchmarks.speed.machine import this_machine
@@ -25,7 +25,7 @@ from benchmarks.speed.row import Bench, Row
 from benchmarks.speed.rows import BENCHES
 from benchmarks.speed.table import markdown
 
-from semiseg.errors import ConfigError, SemisegError
+from semiseg.errors import ConfigError
 from semiseg.files import write_text
 
 
@@ -130,8 +130,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        sys.exit(main())
-    except SemisegError as error:
-        sys.exit(f"error: {error}")
+    run_program(main)
