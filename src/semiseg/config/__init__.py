@@ -129,7 +129,7 @@ def make_config(settings: Mapping[str, Any], overrides: Sequence[str] = (), *, w
         ConfigError: an unknown key (the message names the closest), or a value of the wrong kind.
     """
     kind = config_class()
-    config: Config = _built(kind, settings, _overridden(overrides, dict(keys_of(kind))), where)
+    config: Config = _built(kind, settings, overridden(overrides), where)
     return config
 
 
@@ -159,9 +159,13 @@ def _kinds(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _overridden(words: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the value of each key that the words `--a.b value` and `--a.b=value` give; of two for one key the last."""
-    given, rest = {}, list(words)
+def overridden(words: Sequence[str]) -> dict[str, Any]:
+    """Return the value of each key that the words `--a.b value` and `--a.b=value` give; of two for one key the last.
+
+    Raises:
+        ConfigError: an unknown key, or one without a value.
+    """
+    given, rest, kinds = dict[str, Any](), list(words), dict(keys_of(config_class()))
     while rest:
         name, equals, text = rest.pop(0).partition("=")
         key = name.removeprefix("--")

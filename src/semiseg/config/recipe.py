@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from semiseg.config import Config, make_config
+from semiseg.config import Config, make_config, overridden
 from semiseg.methods.registry import require_method
 from semiseg.recipes import is_recipe, load_recipe
 
@@ -37,11 +36,10 @@ def recipe_config(recipe: str, overrides: list[str] | None = None) -> Config:
 
 def _of_folder(overrides: Sequence[str]) -> str:
     """Return the recipe of a data folder by what there is to train on."""
-    given = {name: value for name, _, value in (word.partition("=") for word in overrides)}
-    if "--model.encoder" in given:
+    given = overridden(overrides)
+    if "model.encoder" in given:
         return "default"
-    after = dict(pairwise(overrides))
-    device = given.get("--device") or after.get("--device", "auto")
+    device = given.get("device", "auto")
     return "default" if device.startswith("cuda") or (device == "auto" and _has_gpu()) else "laptop"
 
 

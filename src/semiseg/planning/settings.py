@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from semiseg.config import Config
+from semiseg.config import Config, overridden
 from semiseg.data import Dataset
 from semiseg.data.spec import read_class_ids
 from semiseg.engine.gallery import spread
@@ -38,7 +38,7 @@ class Setting:
 
 def of_machine(device: torch.device, given: Sequence[str]) -> list[Setting]:
     """Choose the encoder for a folder by the GPU; without one it has the recipe `laptop`. What is given stays."""
-    if device.type != "cuda" or _is_given("model.encoder", given):
+    if device.type != "cuda" or "model.encoder" in overridden(given):
         return []
     return [_for_gpu(torch.cuda.get_device_properties(device).total_memory)]
 
@@ -51,7 +51,7 @@ def _for_gpu(total: int) -> Setting:
 
 def of_classes(config: Config, dataset: Dataset, given: Sequence[str]) -> list[Setting]:
     """Offer OHEM where a class is rare in the masks."""
-    if config.loss.labeled == "ohem" or _is_given("loss.labeled", given):
+    if config.loss.labeled == "ohem" or "loss.labeled" in overridden(given):
         return []
     counts: Counter[int] = Counter()
     for sample in spread(dataset.labeled, _LOOKED_AT):
@@ -85,7 +85,3 @@ def of_length(steps: int, step: float, every: int, hours: float | None) -> list[
         return []
     reason = f"fits {hours:g} h; the {steps:,} steps of the recipe would take {steps * step / 3600:.1f} h"
     return [Setting("schedule.steps", str(fitting), reason)]
-
-
-def _is_given(key: str, given: Sequence[str]) -> bool:
-    return any(word.partition("=")[0] == f"--{key}" for word in given)
