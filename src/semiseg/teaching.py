@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from semiseg.data.prefetch import prefetch
 from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.data.taught import FACTS, label_path, write_label
 from semiseg.data.yaml_file import read_yaml
+from semiseg.engine.distributed import speaks_for_all
 from semiseg.engine.rundir import RunDirectory, refuse_place
 from semiseg.errors import ConfigError, DataError
 from semiseg.files import read_json, sha256_of, write_text
@@ -153,7 +153,7 @@ def distill(
     if resume is False:
         refuse_place(place, resume=False)
     folder = labels or teachers[0] / "labels"
-    is_main = os.environ.get("RANK", "0") == "0"
+    is_main = speaks_for_all()
     made = Labelling(folder=folder, made=0, kept=0, seconds=0.0)
     if is_main:
         samples = load_dataset(config.data).unlabeled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from semiseg.api import TrainedRun, train
 from semiseg.assembly import run_name
 from semiseg.config import Config
+from semiseg.engine.distributed import speaks_for_all
 from semiseg.engine.rundir import RunDirectory, refuse_place
 from semiseg.errors import ConfigError
 from semiseg.files import write_text
@@ -58,7 +58,7 @@ def train_twins(config: Config, *, resume: bool | Literal["auto"] = False) -> Tw
     run = train(config, resume=resume)
     twin = train(twin_config(config, run, name + _SUFFIX), resume="auto" if resume else False)
     page = run.path / "compare.html"
-    if os.environ.get("RANK", "0") != "0":
+    if not speaks_for_all():
         return Twins(run, twin, "", page)
     found = compare([twin.path, run.path], page, device=config.device)
     said = {"twin": twin.path.name, "headline": found.verdict.headline, "details": list(found.verdict.details)}

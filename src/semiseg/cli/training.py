@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -73,12 +72,13 @@ def train_verb(words: list[str]) -> None:
         find_lists(open_source(config.data))  # what is wrong there is said before torch takes seconds to import
 
     from semiseg.api import train
+    from semiseg.engine.distributed import speaks_for_all
     from semiseg.twin import train_twins
 
     twins = train_twins(config, resume=known.resume) if known.twin else None
     run = twins.run if twins else train(config, resume=known.resume)
-    if os.environ.get("RANK", "0") != "0":
-        return  # the main process speaks for all
+    if not speaks_for_all():
+        return
     result = run.result
     name, best = SCORE_NAMES[result.score], result.best
     print(f"done: best {name} {best:.2%} at step {result.best_step}" if best is not None else "done: not evaluated")
@@ -103,6 +103,7 @@ def _facts(run: TrainedRun) -> dict[str, Any]:
 def distill_verb(words: list[str]) -> None:
     """Train a student on the labels of trained teachers."""
     from semiseg.cli.progress import shown_progress
+    from semiseg.engine.distributed import speaks_for_all
     from semiseg.teaching import SCALES, distill, student_config
 
     parser = Parser("distill", "Trained teachers label every unlabeled image once; a student learns from the labels.")
@@ -118,8 +119,8 @@ def distill_verb(words: list[str]) -> None:
     how = {"labels": known.labels, "scales": known.scales, "flip": known.flip, "resume": known.resume}
     with shown_progress("labels") as progress:
         found = distill(known.teachers, config, progress=progress, **how)
-    if os.environ.get("RANK", "0") != "0":
-        return  # the main process speaks for all
+    if not speaks_for_all():
+        return
     print(f"{printable(found.headline)}")
     for line in found.details:
         print(printable(line))

@@ -135,6 +135,15 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def speaks_for_all() -> bool:
+    """Whether this process is the main one of those that a launcher has started, also after they have parted."""
+    return _rank() == 0
+
+
 @contextlib.contextmanager
 def join_processes(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one; leave them at the end.
@@ -151,7 +160,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         RunError: another process ended amid something that all of them do together (of Gloo alone: what NCCL says then
             may also be a fault of this process, so it is left as it is).
     """
-    count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    count, rank = int(os.environ.get("WORLD_SIZE", "1")), _rank()
     if count > 1 and ":" in device:
         raise ConfigError(
             f"one GPU for {count} processes", where=f"device {device}", remedy="pass --device cuda, or leave it out"
