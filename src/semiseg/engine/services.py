@@ -80,7 +80,10 @@ class Mlflow:
         started = mlflow.start_run(run_id=known) if known else mlflow.start_run(run_name=run.resolve().name)
         self._mlflow, self.id = mlflow, str(started.info.run_id)
         if not known:
-            mlflow.log_params(_flat(config))
+            # Here, as settings are read without torch.
+            from semiseg.engine.rundir import flatten
+
+            mlflow.log_params({name: str(value)[:500] for name, value in flatten(dict(config)).items()})
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Send numbers, under names of the letters that MLflow takes."""
@@ -172,11 +175,3 @@ class Courier:
             service.close()
         except BaseException as error:  # whatever a service raises, sys.exit included
             self._failure = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings under dotted keys."""
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: str(value)[:500]}
-    return flat

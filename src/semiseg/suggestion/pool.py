@@ -9,6 +9,7 @@ from pathlib import Path
 from semiseg.data import DataConfig, DatasetSpec, Sample, load_dataset
 from semiseg.data.datasets import each_once, further_images, load_pool
 from semiseg.data.folders import find_samples
+from semiseg.data.indexing import further_sources
 from semiseg.data.source import Source, find_lists, open_source
 from semiseg.data.spec import PAIRS
 from semiseg.errors import DataError
@@ -88,8 +89,8 @@ def _of_data_set(source: Source) -> Pool:
         )
     found = load_pool(source)
     notes, unlabeled = [*found.notes], found.unmasked
-    for folder in (config.unlabeled,) if isinstance(config.unlabeled, str) else config.unlabeled:
-        unlabeled = unlabeled + further_images(Path(folder), source, notes)
+    for folder in further_sources(config):
+        unlabeled = unlabeled + further_images(folder, source, notes)
     return Pool(
         spec=source.spec,
         root=source.root,
