@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from semiseg.data.spec import SCORE_NAMES
-from semiseg.engine.checkpoint import load_checkpoint, require_shapes
 from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import ConfigError, ModelError
-from semiseg.models import ModelCard, build_segmenter, find_model, read_card
+from semiseg.models import ModelCard, find_model, read_card
 from semiseg.prediction import Predictor
+from semiseg.prediction.student import load_student
 from semiseg.printable import printable
 
 
@@ -41,7 +41,7 @@ class Models:
         self.card = read_card(find_model(run))
         self.shown = {"model": _whole(run, _own_name(run), device)}
         if has_student(run):
-            load = lambda: load_student(run, device)  # noqa: E731
+            load = lambda: _student(run, device)  # noqa: E731
             self.shown["student"] = Shown("student", "newest", load)
         for number, other in enumerate(others, start=1):
             _refuse_unlike(self.card, other)
@@ -65,21 +65,12 @@ def has_student(run: Path) -> bool:
     return directory.config.is_file() and any(directory.checkpoints.glob("step_*")) and len(read_run(run).models()) == 2
 
 
-def load_student(run: Path, device: str) -> Predictor:
-    """Load the student of a run's newest checkpoint.
-
-    Raises:
-        ModelError: there is no checkpoint.
-        RunError: it is damaged, or of another network.
-    """
-    directory, card = RunDirectory(run), read_card(run / "model")
-    checkpoint = load_checkpoint(directory.checkpoints, lambda text: None)
-    if checkpoint is None:
-        raise ModelError("no checkpoint", where=directory.checkpoints, remedy="restore the folder")
-    student = build_segmenter(replace(card.model, weights="random"), len(card.classes), card.frames)
-    require_shapes(checkpoint, {"student": student.state_dict()}, directory.checkpoints)
-    student.load_state_dict(checkpoint.part("student"))
-    return Predictor(student, card, device, card.precision)
+def _student(run: Path, device: str) -> Predictor:
+    """Load the student of a run that has one; raises as `load_student`, and where its checkpoints are gone."""
+    student = load_student(run, device)
+    if student is None:
+        raise ModelError("no checkpoint", where=RunDirectory(run).checkpoints, remedy="restore the folder")
+    return student
 
 
 def _own_name(run: Path) -> str:

@@ -119,7 +119,7 @@ class Predictor:
         mask_HW = np.empty(size, dtype=np.uint8)
         kept_KHW = np.empty((len(self.card.classes), *size), dtype=np.float32) if probabilities else None
         sure_HW = np.empty(size, dtype=np.float32) if confidence else None
-        for block in self._blocks(rasters, inference):
+        for block in self.blocks(rasters, inference):
             mask_HW[block.rows, block.columns] = _classes(block)
             if kept_KHW is not None:
                 kept_KHW[:, block.rows, block.columns] = block.probabilities()[0].cpu().numpy()
@@ -141,7 +141,7 @@ class Predictor:
         """
         rasters, inference = self.open(frames), self.inference(**look)
         scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
-        for block in self._blocks(rasters, inference):
+        for block in self.blocks(rasters, inference):
             scores_KHW[:, block.rows, block.columns] = block.scores_BKHW[0]
         return scores_KHW
 
@@ -173,8 +173,13 @@ class Predictor:
             flip=flip,
         )
 
-    def _blocks(self, rasters: tuple[Raster, ...], inference: Inference) -> Iterator[Block]:
-        """Score the picture piece by piece, each piece read when it is needed."""
+    def blocks(self, rasters: tuple[Raster, ...], inference: Inference) -> Iterator[Block]:
+        """Score the picture piece by piece, each piece read when it is needed.
+
+        Args:
+            rasters: from `open`.
+            inference: from `inference`.
+        """
 
         def read(rows: slice, columns: slice) -> Tensor:
             piece_THW3 = torch.from_numpy(read_piece(rasters, rows, columns)).to(self.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,10 @@ from numpy.typing import NDArray
 
 from semiseg.data import Sample
 from semiseg.data.reading import MAX_PIXELS
-from semiseg.engine.checkpoint import load_checkpoint
-from semiseg.engine.inference import Inference
-from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import RunError
-from semiseg.models import Segmenter
 from semiseg.prediction import Predictor
-from semiseg.prediction.frames import Raster, read_piece
+from semiseg.prediction.frames import Raster
+from semiseg.prediction.student import load_student
 
 TOP = 0.05
 """The part of a class's pixels, the least sure ones, that tells how unsure of it the model is."""
@@ -71,7 +67,7 @@ class Models:
         student: as the newest checkpoint has it; None where the run has no teacher, or no checkpoint any more.
     """
 
-    def __init__(self, predictor: Predictor, student: Segmenter | None) -> None:
+    def __init__(self, predictor: Predictor, student: Predictor | None) -> None:
         self.predictor = predictor
         self.student = student
 
@@ -82,18 +78,18 @@ class Models:
         Raises:
             DataError: an image that cannot be used.
         """
-        rasters, inference = self.predictor.open(sample.frames, max_pixels), self.predictor.inference()
-        seen = see(self.predictor.segmenter, rasters, inference)
+        rasters = self.predictor.open(sample.frames, max_pixels)
+        seen = see(self.predictor, rasters)
         if self.student is None:
             return seen, None
-        other = see(self.student, rasters, inference)
+        other = see(self.student, rasters)
         return seen, float((seen.classes_HW != other.classes_HW).mean())
 
     def confident_mask(self, sample: Sample, threshold: float, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """Return what the model is sure of, class ids (H, W), and 255 where it is less sure; raises as `look`."""
         rasters = self.predictor.open(sample.frames, max_pixels)
         with torch.inference_mode():
-            seen = see(self.predictor.segmenter, rasters, self.predictor.inference())
+            seen = see(self.predictor, rasters)
         return np.where(seen.confidence_HW >= threshold, seen.classes_HW, np.uint8(IGNORED_ID))
 
     def doubt(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> Doubt:
@@ -110,35 +106,25 @@ def load_models(run: Path, device: str = "auto") -> Models:
         ConfigError: no such device here.
     """
     predictor = Predictor.load(run, device)
-    return Models(predictor, _student(run, predictor))
+    return Models(predictor, _student(run, device))
 
 
-def _student(run: Path, predictor: Predictor) -> Segmenter | None:
+def _student(run: Path, device: str) -> Predictor | None:
     try:
-        checkpoint = load_checkpoint(RunDirectory(run).checkpoints, lambda text: None)
-    except RunError:  # all are damaged: the model is there all the same
+        return load_student(run, device)
+    except RunError:  # all checkpoints are damaged: the model is there all the same
         return None
-    if checkpoint is None or not checkpoint.part("teacher"):
-        return None
-    student = copy.deepcopy(predictor.segmenter)
-    student.load_state_dict(checkpoint.part("student"))
-    return student.eval()
 
 
-def see(segmenter: Segmenter, rasters: Sequence[Raster], inference: Inference) -> Seen:
-    """Return what a segmenter sees in the frames of one sample, piece by piece as in evaluation."""
-    height, width = rasters[0].shape[:2]
+def see(predictor: Predictor, rasters: tuple[Raster, ...]) -> Seen:
+    """Return what a model sees in the frames of one sample, piece by piece as in evaluation."""
+    size = rasters[0].shape[:2]
     seen = Seen(
-        classes_HW=np.empty((height, width), dtype=np.uint8),
-        confidence_HW=np.empty((height, width), dtype=np.float32),
-        margin_HW=np.empty((height, width), dtype=np.float32),
+        classes_HW=np.empty(size, dtype=np.uint8),
+        confidence_HW=np.empty(size, dtype=np.float32),
+        margin_HW=np.empty(size, dtype=np.float32),
     )
-    device = next(segmenter.parameters()).device
-
-    def read(rows: slice, columns: slice) -> torch.Tensor:
-        return torch.from_numpy(read_piece(tuple(rasters), rows, columns)).to(device).movedim(-1, -3)[None]
-
-    for block in inference.blocks(segmenter, read, height, width):
+    for block in predictor.blocks(rasters, predictor.inference()):
         place = block.rows, block.columns
         best = block.probabilities()[0].topk(2, dim=0)
         seen.classes_HW[place] = best.indices[0].to(torch.uint8).cpu().numpy()
