@@ -20,8 +20,8 @@ from semiseg.data import (
     find_judges,
     open_data,
 )
-from semiseg.data.check import no_tick
 from semiseg.data.spec import Protocol
+from semiseg.data.ticks import no_tick
 from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.config import Precision
 from semiseg.engine.determinism import deterministic_sums

@@ -13,17 +13,12 @@ from semiseg.data.lists import Sample
 from semiseg.data.looking import Look, look_at_header, look_at_images, look_at_labeled
 from semiseg.data.prefetch import prefetch
 from semiseg.data.spec import DatasetSpec
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 
 _THREADS = max(8, os.cpu_count() or 1)  # each holds one decoded image
 
 _Job = tuple[str, Sample, Callable[[Sample], Look]]
-Tick = Callable[[int, int], object]
-"""Is told how many of how many are done."""
-
-
-def no_tick(done: int, count: int) -> None:
-    """Tell nobody."""
 
 
 def check_dataset(

@@ -10,12 +10,13 @@ from pathlib import Path
 from semiseg.data.config import DataConfig
 from semiseg.data.folders import find_samples, passed_over, real_paths, refuse_lonely_masks
 from semiseg.data.index import ImageIndex, IndexedSamples, in_memory, index_of
-from semiseg.data.indexing import Tick, current_index, further_sources
+from semiseg.data.indexing import current_index, further_sources
 from semiseg.data.lists import Sample, listed_name, read_list, sample_id
 from semiseg.data.members import ARCHIVE_SUFFIX
 from semiseg.data.quarantine import bearable
 from semiseg.data.source import Source, SplitLists, find_lists, find_val_list, open_source, read_source_list
 from semiseg.data.spec import DatasetSpec
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError, some
 from semiseg.seeding import rng
 
@@ -77,7 +78,7 @@ class Pool:
     notes: tuple[str, ...] = ()
 
 
-def load_dataset(config: DataConfig, tick: Tick = lambda done, count: None) -> Dataset:
+def load_dataset(config: DataConfig, tick: Tick = no_tick) -> Dataset:
     """Find the samples that `config` names.
 
     Args:

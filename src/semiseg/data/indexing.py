@@ -24,6 +24,7 @@ from semiseg.data.index import BATCH, VERSION, Contents, ImageIndex, Place, requ
 from semiseg.data.prefetch import prefetch
 from semiseg.data.searching import Listing, is_unchanged, place_now, same_rows, search
 from semiseg.data.spec import DatasetSpec
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 from semiseg.files import sha256_of, whole_file
 from semiseg.seeding import rng
@@ -31,11 +32,9 @@ from semiseg.seeding import rng
 SAMPLED = 1000
 """How many files are looked at at each start, though their folders have not changed."""
 _THREADS = 8
-Tick = Callable[[int, int], object]
-"""Is told how many images were looked at, of how many."""
 
 
-def current_index(config: DataConfig, spec: DatasetSpec, tick: Tick = lambda done, count: None) -> ImageIndex:
+def current_index(config: DataConfig, spec: DatasetSpec, tick: Tick = no_tick) -> ImageIndex:
     """Open the index that the settings name, after it was brought up to date, or made.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semiseg.data.check import Tick, look_at_all, refuse_ignored_class
+from semiseg.data.check import look_at_all, refuse_ignored_class
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Findings
@@ -16,6 +16,7 @@ from semiseg.data.lists import listed_name
 from semiseg.data.looking import look_at_images
 from semiseg.data.manifest import NAME, changed_file, find_manifest, read_manifest, write_manifest
 from semiseg.data.source import open_source, read_source_list
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 
 _PARTS = ("labeled", "unlabeled", "val")
@@ -79,7 +80,7 @@ def inspect_data(
     *,
     listed: Path | None = None,
     manifest: Path | None = None,
-    tick: Tick = lambda done, count: None,
+    tick: Tick = no_tick,
 ) -> Inspection:
     """Decode and hash every file of a data set, unlabeled ones too, and compare training and val images.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from semiseg.data.check import Tick, check_dataset, no_tick
+from semiseg.data.check import check_dataset
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Dataset, load_dataset
 from semiseg.data.findings import Alone, Findings, Peers
@@ -18,6 +18,7 @@ from semiseg.data.manifest import changed_file, find_manifest, read_manifest
 from semiseg.data.quarantine import Quarantine, read_quarantine, write_quarantine
 from semiseg.data.record import Record, read_record, write_record
 from semiseg.data.source import open_source
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError, SemisegError, some
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semiseg.data.check import Tick, no_tick
 from semiseg.data.config import DataConfig
 from semiseg.data.datasets import Pool, Val, hold_out, load_pool
 from semiseg.data.lists import Sample, inside, write_list
 from semiseg.data.source import Source, open_source
 from semiseg.data.spec import DatasetSpec, present_values, read_class_ids
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 from semiseg.files import whole_folder
 from semiseg.seeding import rng

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from semiseg.data import Sample
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 from semiseg.models import Encoder
 from semiseg.suggestion.choosing import (
@@ -26,7 +27,6 @@ from semiseg.suggestion.uncertainty import Doubt, Models
 
 DRAWS = 20
 """Random choices that a choice is compared with."""
-Tick = Callable[[int, int], object]
 _UNSURE = 3
 """Classes that a reason names."""
 
@@ -115,7 +115,7 @@ def choose_from(
     budget: int,
     seed: int,
     max_pixels: int,
-    progress: Tick = lambda done, count: None,
+    progress: Tick = no_tick,
 ) -> Choice:
     """Choose from a pool; see `suggest`.
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from semiseg.api import recipe_config
 from semiseg.data import DataConfig
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import ConfigError, some
-from semiseg.suggestion.choice import DRAWS, Choice, Tick, choose_from
+from semiseg.suggestion.choice import DRAWS, Choice, choose_from
 from semiseg.suggestion.features import build, encoder_for
 from semiseg.suggestion.labels import Format, refuse_labels, write_labels
 from semiseg.suggestion.pool import find_pool
@@ -91,7 +92,7 @@ def suggest(
     as_labels: Path | str | None = None,
     format: Format = "png",
     device: str = "auto",
-    progress: Tick = lambda done, count: None,
+    progress: Tick = no_tick,
 ) -> Suggested:
     """Choose the images to label next.
 

@@ -16,8 +16,9 @@ from semiseg.data.imports.images import Images
 from semiseg.data.imports.labels import Labels
 from semiseg.data.imports.machine import corrected
 from semiseg.data.imports.trees import Tree, Zip, open_tree
-from semiseg.data.imports.writing import Boxes, Found, Tick, Wishes, write_folder, write_spec
+from semiseg.data.imports.writing import Boxes, Found, Wishes, write_folder, write_spec
 from semiseg.data.reading import MAX_PIXELS
+from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError, closest, some
 from semiseg.files import is_bare, whole_folder
 
@@ -112,7 +113,7 @@ def import_data(
     empty_is_background: bool = False,
     copy: bool = False,
     max_pixels: int = MAX_PIXELS,
-    tick: Tick = lambda done, count: None,
+    tick: Tick = no_tick,
 ) -> Imported:
     """Make a data folder of what an annotation tool exported: `images/`, `masks/` and `dataset.yaml`.
 

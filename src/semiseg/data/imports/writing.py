@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from semiseg.data.imports.labels import BOX, Item, Painted, Shape, paint
 from semiseg.data.imports.trees import Tree
 from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import image_size
+from semiseg.data.ticks import Tick
 from semiseg.errors import DataError, some
 
 _REMEDY = (
@@ -26,7 +27,6 @@ _REMEDY = (
     "dataset.yaml, named by --classes"
 )
 Boxes = Literal["fill", "ignore"]
-Tick = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, kw_only=True)
