@@ -13,6 +13,9 @@ from semiseg.augment.config import MAX_BLUR_SIGMA, StrongViewConfig
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
+LUMA = (0.299, 0.587, 0.114)
+"""Gray of red, green and blue (ITU-R BT.601)."""
+
 BLUR_SIGMAS = 3.5
 """The blur kernel ends at this many standard deviations."""
 

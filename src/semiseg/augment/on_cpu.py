@@ -12,13 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semiseg.augment.draws import BLUR_RADIUS, BRIGHTNESS, CONTRAST, HUE, SATURATION, PhotometricDraws, blur_kernels
+from semiseg.augment.draws import (
+    BLUR_RADIUS,
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    LUMA,
+    SATURATION,
+    PhotometricDraws,
+    blur_kernels,
+)
 
 STRIP_PIXELS = 65_536
 """Pixels of a strip, at least one row: smaller ones lose more to calls of torch than the cache wins (measured)."""
-
-LUMA = (0.299, 0.587, 0.114)
-"""Gray of red, green and blue (ITU-R BT.601)."""
 
 
 def make_views(images_NCHW: Tensor, draws: PhotometricDraws) -> Tensor:

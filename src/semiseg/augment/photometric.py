@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.augment import on_cpu
-from semiseg.augment.draws import BLUR_RADIUS, CONTRAST, HUE, SATURATION, PhotometricDraws, blur_kernels
+from semiseg.augment.draws import BLUR_RADIUS, CONTRAST, HUE, LUMA, SATURATION, PhotometricDraws, blur_kernels
 
 
 @torch.no_grad()
@@ -77,7 +77,8 @@ def _blend(images_BCHW: Tensor, factor_B: Tensor, operation_B: Tensor) -> Tensor
 def _gray(images_BCHW: Tensor) -> Tensor:
     """Return the luma of ITU-R BT.601, (B, 1, H, W)."""
     red, green, blue = images_BCHW.unbind(1)
-    gray_BHW = (0.299 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    of_red, of_green, of_blue = LUMA
+    gray_BHW = (of_red * red).add_(green, alpha=of_green).add_(blue, alpha=of_blue)
     return gray_BHW[:, None]
 
 
