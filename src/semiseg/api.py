@@ -202,7 +202,7 @@ def open_judges(
     Raises:
         DataError: no val images, or they have other classes than the model.
     """
-    trained = _config_of_run(directory)
+    trained = config_of_run(directory.parent)
     judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
     spec, config = judges.spec, data or cast(Config, trained).data
     if spec.classes != card.classes:
@@ -232,9 +232,9 @@ def open_judges(
     return judges, evaluator
 
 
-def _config_of_run(directory: Path) -> Config | None:
-    """Return the configuration of the run around a model; None where there is none, or a file of someone else's."""
-    path = RunDirectory(directory.parent).config
+def config_of_run(run: Path) -> Config | None:
+    """Return the configuration of a run; None where there is none, or a file of someone else's or another version."""
+    path = RunDirectory(run).config
     try:
         return make_config(read_yaml(path, ConfigError), where=path) if path.is_file() else None
     except ConfigError:

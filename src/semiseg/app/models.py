@@ -45,7 +45,7 @@ class Models:
             self.shown["student"] = Shown("student", "newest", load)
         for number, other in enumerate(others, start=1):
             _refuse_unlike(self.card, other)
-            self.shown[f"other{number}"] = _whole(other, printable(_run_name(other)), device)
+            self.shown[f"other{number}"] = _whole(other, printable(run_name(other)), device)
         self._loaded: dict[str, Predictor] = {}
         self.lock = threading.Lock()
         """Held while a model is loaded or asked: they share the cores, or the GPU."""
@@ -77,7 +77,8 @@ def _own_name(run: Path) -> str:
     return "teacher" if has_student(run) else "model"
 
 
-def _run_name(run: Path) -> str:
+def run_name(run: Path) -> str:
+    """Return what a run is called, also where its model directory is named."""
     folder = run.resolve()
     return folder.parent.name if folder.name == "model" else folder.name
 

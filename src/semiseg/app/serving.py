@@ -12,15 +12,15 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 
+from semiseg.api import config_of_run
 from semiseg.app.guard import Guard
-from semiseg.app.models import Models
+from semiseg.app.models import Models, run_name
 from semiseg.app.pictures import Pictures
 from semiseg.app.queue import ACCEPTED, Queue
 from semiseg.app.site import Example, Site
-from semiseg.config import Config, make_config
+from semiseg.config import Config
 from semiseg.data import find_judges
 from semiseg.data.reading import MAX_PIXELS
-from semiseg.data.yaml_file import read_yaml
 from semiseg.engine.gallery import spread
 from semiseg.engine.rundir import RunDirectory
 from semiseg.errors import ConfigError, SemisegError
@@ -95,13 +95,13 @@ def opened_app(
         DataError: no suggestions in the folder.
     """
     models = Models(Path(run), [Path(other) for other in others], device)
-    config = _config(Path(run))
+    config = config_of_run(Path(run))
     root = Path(config.data.root) if config and config.data.root else None
     waiting = Queue(Path(queue), models.card, root) if queue is not None else None
     with TemporaryDirectory(prefix="semiseg-app-") as folder, _listening(port) as listening:
         pictures = Pictures(Path(folder), models.card, max_pixels)
         site = Site(
-            _name(Path(run)),
+            run_name(Path(run)),
             models,
             pictures,
             examples=_examples(Path(run), config, pictures),
@@ -120,15 +120,6 @@ def _listening(port: int) -> socket.socket:
         ) from error
 
 
-def _config(run: Path) -> Config | None:
-    """Return the configuration of a run; None where there is none, or one of another version."""
-    path = RunDirectory(run).config
-    try:
-        return make_config(read_yaml(path, ConfigError), where=path) if path.is_file() else None
-    except ConfigError:
-        return None
-
-
 def _examples(run: Path, config: Config | None, pictures: Pictures) -> tuple[Example, ...]:
     """Return some val samples of the run, where its data is on this machine."""
     if config is None:
@@ -141,11 +132,6 @@ def _examples(run: Path, config: Config | None, pictures: Pictures) -> tuple[Exa
     return tuple(
         Example(printable(sample.id), tuple(pictures.know(path) for path in sample.frames)) for sample in there
     )
-
-
-def _name(run: Path) -> str:
-    folder = run.resolve()
-    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def _command(queue: Queue, root: Path | None) -> str:

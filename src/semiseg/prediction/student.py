@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from semiseg.engine.checkpoint import load_checkpoint, require_shapes
 from semiseg.engine.rundir import RunDirectory
 from semiseg.models import build_segmenter, read_card
+from semiseg.models.store import network_of
 from semiseg.prediction.predictor import Predictor
 
 
@@ -22,7 +22,7 @@ def load_student(run: Path, device: str = "auto") -> Predictor | None:
     checkpoint = load_checkpoint(folder, lambda text: None)
     if checkpoint is None or not checkpoint.part("teacher"):
         return None
-    student = build_segmenter(replace(card.model, weights="random"), len(card.classes), card.frames)
+    student = build_segmenter(network_of(card.model), len(card.classes), card.frames)
     require_shapes(checkpoint, {"student": student.state_dict()}, folder)
     student.load_state_dict(checkpoint.part("student"))
     return Predictor(student, card, device, card.precision)
