@@ -23,8 +23,9 @@ from semiseg.augment import StrongViewConfig, draw_view, stack_views
 from semiseg.data import Place, Unlabeled
 from semiseg.data.scenes import CLASSES, PALETTE, draw_scene
 from semiseg.engine.pictures import colourise, save_picture
-from semiseg.methods.consistency import PseudoLabel, StrongView, predict, pseudo_label, strong_view
+from semiseg.methods.consistency import StrongView, predict, pseudo_label, strong_view
 from semiseg.methods.dropout import channel_masks, drop_levels
+from semiseg.methods.labels import PseudoLabel
 from semiseg.models import Segmenter, load_model
 from semiseg.seeding import rng
 

@@ -9,7 +9,7 @@ import torch
 from semiseg.data import DatasetSpec
 from semiseg.data.palette import default_palette
 from semiseg.methods.class_shares import class_shares
-from semiseg.methods.consistency import PseudoLabel
+from semiseg.methods.labels import PseudoLabel, Selection
 
 SPEC = DatasetSpec(name="three", classes=("a", "b", "c"), palette=default_palette(3))
 
@@ -26,7 +26,7 @@ def pseudo(label: list[int], confidence: list[float], ignore: list[bool]) -> Pse
 
 def test_shares_are_of_valid_pixels_class_by_class() -> None:
     labels = pseudo([0, 0, 2, 2, 1], [0.95, 0.5, 0.99, 0.2, 1.0], [False, False, False, False, True])
-    found = class_shares(labels, batch([0, 0, 0, 1, 255], labeled=4, weak=4), 0.95, SPEC)
+    found = class_shares(labels, batch([0, 0, 0, 1, 255], labeled=4, weak=4), Selection(0.95), SPEC)
     assert found["labeled"].tolist() == [0.75, 0.25, 0]
     assert found["pseudo"].tolist() == [0.5, 0, 0.5]
     assert found["confident"].tolist() == [0.25, 0, 0.25]
@@ -34,9 +34,11 @@ def test_shares_are_of_valid_pixels_class_by_class() -> None:
 
 def test_chunks_of_a_global_batch_add_up_and_without_a_pixel_all_is_zero() -> None:
     labels = pseudo([0, 1], [1.0, 1.0], [False, False])
-    parts = [class_shares(labels, batch([2, 2], labeled=4, weak=4), 0.5, SPEC) for _ in range(2)]
+    parts = [class_shares(labels, batch([2, 2], labeled=4, weak=4), Selection(0.5), SPEC) for _ in range(2)]
     assert (parts[0]["pseudo"] + parts[1]["pseudo"]).tolist() == [0.5, 0.5, 0]
-    nothing = class_shares(pseudo([0, 1], [1.0, 1.0], [True, True]), batch([255, 255], labeled=0, weak=0), 0.5, SPEC)
+    nothing = class_shares(
+        pseudo([0, 1], [1.0, 1.0], [True, True]), batch([255, 255], labeled=0, weak=0), Selection(0.5), SPEC
+    )
     assert all(shares.tolist() == [0, 0, 0] for shares in nothing.values())
 
 
@@ -52,8 +54,8 @@ def test_a_gpu_counts_alike_and_is_not_waited_for() -> None:
     moved = PseudoLabel(*(part.cuda() for part in labels.maps))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = class_shares(moved, there, 0.5, SPEC)
+        found = class_shares(moved, there, Selection(0.5), SPEC)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    for name, shares in class_shares(labels, here, 0.5, SPEC).items():
+    for name, shares in class_shares(labels, here, Selection(0.5), SPEC).items():
         assert torch.equal(found[name].cpu(), shares)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from semiseg.augment import StrongViewConfig, draw_view, stack_views
 from semiseg.data import Unlabeled
 from semiseg.methods.consistency import (
-    PseudoLabel,
     consistency_loss,
     evaluating,
     forward_together,
@@ -18,6 +17,7 @@ from semiseg.methods.consistency import (
     strong_view,
 )
 from semiseg.methods.dropout import drop_levels
+from semiseg.methods.labels import PseudoLabel, Selection
 from semiseg.models import FeatureHook, LevelHook
 
 
@@ -68,7 +68,7 @@ def test_nothing_to_learn_gives_zero_loss_and_zero_gradient(why: str, dtype: tor
     logits = torch.randn(2, 3, 4, 4, dtype=dtype, requires_grad=True)
     ignore = torch.full((2, 4, 4), why == "all ignored")
     pseudo = PseudoLabel(torch.zeros(2, 4, 4, dtype=torch.int64), torch.full((2, 4, 4), 0.5), ignore)
-    loss = consistency_loss(logits, pseudo, (~ignore).sum(), 0.95)
+    loss = consistency_loss(logits, pseudo, (~ignore).sum(), Selection(0.95))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

@@ -95,7 +95,8 @@ VARIANTS = [  # the published ones
     Case("unimatch_v2", consistency=replace(LEARNS, teacher="student")),
     Case("unimatch_v2", consistency=replace(LEARNS, weight=4.0)),
     Case("unimatch_v1", consistency=replace(LEARNS, teacher="ema")),
-    Case("semivl", SemiVLConfig(confidence="image")),
+    Case("semivl", consistency=replace(LEARNS, pixels="by_confidence")),
+    Case("unimatch_v2", consistency=replace(LEARNS, pixels="by_share")),
     Case("semivl", SemiVLConfig(guidance=0.0)),
 ]
 LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].learns_unlabeled]

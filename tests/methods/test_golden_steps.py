@@ -22,6 +22,7 @@ from semiseg.engine.inference import predict_scores
 from semiseg.engine.schedule import lr_factor
 from semiseg.methods import LossConfig, ema_decay, pseudo_label
 from semiseg.methods.consistency import confident_share, consistency_loss
+from semiseg.methods.labels import Selection
 from semiseg.methods.losses import labeled_loss, ohem_loss
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/methods.json").read_text())
@@ -74,13 +75,13 @@ def test_losses_with_ignored_and_unsure_pixels_and_cutmix(scale: float) -> None:
         "loss_x": labeled_loss(
             2 * noise("pred_x", B, K, H, W), batch_of(masks("mask_x", K, B, H, W)), LossConfig(), 255
         ),
-        "mask_ratio": confident_share(pseudo, (~ignore).sum(), 0.95),
+        "mask_ratio": confident_share(pseudo, (~ignore).sum(), Selection(0.95)),
         "confidence_mean": pseudo.confidence_BHW.double().mean(),
     }
     for view, box in enumerate(BOXES, 1):
         mixed = pseudo.mixed(box)
         logits = 2 * noise(f"pred_s{view}", B, K, H, W)
-        found[f"loss_s{view}"] = consistency_loss(logits, mixed, (~mixed.ignore_BHW).sum(), 0.95)
+        found[f"loss_s{view}"] = consistency_loss(logits, mixed, (~mixed.ignore_BHW).sum(), Selection(0.95))
     assert {name: value.item() for name, value in found.items()} == pytest.approx(golden, rel=1e-5, abs=1e-7)
 
 

@@ -17,8 +17,7 @@ from semiseg.data.palette import default_palette
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import ConfigError
 from semiseg.methods import ConsistencyConfig, Context, SharedSettings
-from semiseg.methods.consistency import PseudoLabel
-from semiseg.methods.semivl import SemiVL, SemiVLConfig, weighed_loss
+from semiseg.methods.semivl import SemiVL, SemiVLConfig
 from semiseg.methods.streams import forward_streams
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
@@ -89,18 +88,6 @@ def test_its_weight_falls_linearly_to_nothing_and_the_rest_is_as_without_it(stud
     assert first[0] - first[1] == pytest.approx(without, rel=1e-5)
     assert fifth[1] == pytest.approx(first[1] / 2, rel=0.2)  # other channels are dropped in another step
     assert last[1] == 0
-
-
-def test_images_weigh_as_much_as_they_are_confident() -> None:
-    logits = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    label = torch.randint(0, 3, (2, 4, 4))
-    confidence = torch.cat((torch.full((1, 4, 4), 0.5), torch.full((1, 4, 4), 0.25)))
-    ignore = torch.zeros(2, 4, 4, dtype=torch.bool)
-    ignore[0, 0], confidence[0, 0] = True, 1.0
-    loss = F.cross_entropy(logits.float(), label, reduction="none")
-    expected = (0.5 * loss[0, 1:].sum() + 0.25 * loss[1].sum()) / 28
-    pseudo = PseudoLabel(label, confidence, ignore)
-    torch.testing.assert_close(weighed_loss(logits, pseudo, torch.tensor(28)), expected)
 
 
 def test_pairs_are_refused(student: Segmenter) -> None:

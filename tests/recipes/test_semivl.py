@@ -45,7 +45,8 @@ def test_the_recipe_of_every_headline_has_the_published_settings(row: Any) -> No
     length = (found.schedule.steps, None) if street else (found.schedule.steps, found.schedule.epochs)
     assert length == ((83760, None) if street else (None, EPOCHS[row.dataset]))
     assert (found.consistency.threshold, found.consistency.weight, found.loss.labeled) == (0.95, 1.0, "ce")
-    assert found.semivl == SemiVLConfig(guidance=0.1, guidance_threshold=0.9, confidence="image" if street else "pixel")
+    assert found.consistency.pixels == ("by_confidence" if street else "confident")
+    assert found.semivl == SemiVLConfig(guidance=0.1, guidance_threshold=0.9)
 
 
 def test_every_figure_of_the_main_tables_has_its_recipe() -> None:

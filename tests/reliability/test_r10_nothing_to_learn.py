@@ -12,7 +12,8 @@ from PIL import Image
 
 from semiseg.api import TrainedRun
 from semiseg.augment import cutmix
-from semiseg.methods.consistency import PseudoLabel, consistency_loss
+from semiseg.methods.consistency import consistency_loss
+from semiseg.methods.labels import PseudoLabel, Selection
 from semiseg.methods.losses import LossConfig, ohem_loss, share
 
 TrainTiny = Callable[..., TrainedRun]
@@ -38,7 +39,7 @@ def test_r10_no_label_is_confident(dtype: torch.dtype) -> None:
     logits = torch.randn(B, K, H, W, dtype=dtype, requires_grad=True)
     label, ignore = torch.zeros(B, H, W, dtype=torch.int64), torch.zeros(B, H, W, dtype=torch.bool)
     pseudo = PseudoLabel(label, torch.full((B, H, W), 0.5), ignore)
-    assert is_nothing(consistency_loss(logits, pseudo, torch.tensor(B * H * W), 0.95), logits)
+    assert is_nothing(consistency_loss(logits, pseudo, torch.tensor(B * H * W), Selection(0.95)), logits)
 
 
 def test_r10_everything_is_padding_after_cutmix() -> None:
@@ -50,7 +51,7 @@ def test_r10_everything_is_padding_after_cutmix() -> None:
     pseudo = PseudoLabel(torch.zeros(B, H, W, dtype=torch.int64), torch.ones(B, H, W), ignore).mixed(box_B4)
     assert cutmix(ignore, box_B4).all()
     logits = torch.randn(B, K, H, W, requires_grad=True)
-    assert is_nothing(consistency_loss(logits, pseudo, (~pseudo.ignore_BHW).sum(), 0.0), logits)
+    assert is_nothing(consistency_loss(logits, pseudo, (~pseudo.ignore_BHW).sum(), Selection(0.0)), logits)
 
 
 def test_r10_a_share_of_no_pixels_is_zero() -> None:

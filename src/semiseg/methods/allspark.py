@@ -11,8 +11,9 @@ from semiseg.data import Batch, Place
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.class_shares import class_shares
-from semiseg.methods.consistency import consistency_logs, consistency_loss, opinion, predict, recoloured
+from semiseg.methods.consistency import consistency_logs, consistency_loss, predict, recoloured
 from semiseg.methods.context import Context
+from semiseg.methods.labels import opinion
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.memory import SemanticMemory, channel_classes
 from semiseg.methods.settings import AllSparkConfig, SharedSettings
@@ -63,11 +64,11 @@ class AllSpark(Method[AllSparkConfig]):
         logits_BKHW = student(torch.cat((strong_BTCHW, weak_BTCHW)), at_levels=reborn)
         logits_x, logits_u = logits_BKHW.tensor_split([len(strong_BTCHW)])
         loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
-        loss_u = consistency_loss(logits_u, pseudo, batch.pixels.weak, consistency.threshold)
+        loss_u = consistency_loss(logits_u, pseudo, batch.pixels.weak, self.selection)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_u) / 2,
-            logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, consistency.threshold),
-            classes=class_shares(pseudo, batch, consistency.threshold, self.context.spec),
+            logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, self.selection),
+            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
         )
 
     def _sources(self, unlabeled_BND: Tensor, predicted_BKHW: Tensor, grid: tuple[int, int], place: Place) -> Tensor:

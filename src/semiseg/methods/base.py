@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from semiseg.data import Batch
 from semiseg.errors import RunError
 from semiseg.methods.context import Context
+from semiseg.methods.labels import Selection
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import Labeler, NoSettings, SharedSettings
 from semiseg.models import Segmenter
@@ -82,6 +83,11 @@ class Method(ABC, Generic[C]):
     def ema_teacher(self) -> bool:
         """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
         return self.learns_unlabeled and (self.shared.consistency.average or not self.student_labels)
+
+    @property
+    def selection(self) -> Selection:
+        """Which pseudo-labels are learned."""
+        return Selection(self.shared.consistency.threshold, self.shared.consistency.pixels)
 
     def labeled_step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss alone; `loss_s` and `confident` are logged as nothing where others have them."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semiseg.data import Batch, DatasetSpec
-from semiseg.methods.consistency import PseudoLabel
+from semiseg.methods.labels import PseudoLabel, Selection
 from semiseg.methods.losses import share
 
 LABELED, PSEUDO, CONFIDENT = "labeled", "pseudo", "confident"
@@ -15,7 +15,7 @@ LABELED, PSEUDO, CONFIDENT = "labeled", "pseudo", "confident"
 
 
 @torch.no_grad()
-def class_shares(pseudo: PseudoLabel, batch: Batch, threshold: float, spec: DatasetSpec) -> dict[str, Tensor]:
+def class_shares(pseudo: PseudoLabel, batch: Batch, selection: Selection, spec: DatasetSpec) -> dict[str, Tensor]:
     """Return the chunk's shares of all valid pixels that are of each class, float64 (K,), without waiting for a GPU.
 
     Those of the labels, and those of the pseudo-labels, sum to 1 over classes and chunks; those of the confident
@@ -24,11 +24,11 @@ def class_shares(pseudo: PseudoLabel, batch: Batch, threshold: float, spec: Data
     Args:
         pseudo: the labels of the weak view.
         batch: the chunk.
-        threshold: least confidence of a label that is learned.
+        selection: which of them are sure.
         spec: the classes.
     """
     classes, mask_BHW = spec.num_classes, batch.labeled.mask_BHW.long()
-    pairs_BHW = 2 * pseudo.label_BHW + pseudo.confident(threshold)
+    pairs_BHW = 2 * pseudo.label_BHW + selection.confident(pseudo)
     pairs_BHW = torch.where(pseudo.ignore_BHW, 2 * classes, pairs_BHW)
     counts_K2 = _histogram(pairs_BHW, 2 * classes + 1)[:-1].view(classes, 2)
     labels_K = _histogram(torch.where(mask_BHW == spec.ignore_value, classes, mask_BHW), classes + 1)[:-1]

@@ -16,32 +16,10 @@ from semiseg.data import Batch, Unlabeled
 from semiseg.methods.context import Normalize
 from semiseg.methods.cross_entropy import cross_entropy_sum
 from semiseg.methods.dropout import drop_features, drop_levels
+from semiseg.methods.labels import PseudoLabel, Selection, opinion
 from semiseg.methods.losses import share
 from semiseg.methods.settings import ConsistencyConfig
 from semiseg.models import FeatureHook, LevelHook
-
-
-@dataclass(frozen=True)
-class PseudoLabel:
-    """The teacher's opinion: `label_BHW` int64, `confidence_BHW` fp32 in 0..1, `ignore_BHW` bool."""
-
-    label_BHW: Tensor
-    confidence_BHW: Tensor
-    ignore_BHW: Tensor
-
-    def mixed(self, box_B4: Tensor, content: PseudoLabel | None = None) -> PseudoLabel:
-        """Paste all three maps as CutMix pastes the images: from `content`, or from the batch in reverse order."""
-        pasted = (None, None, None) if content is None else content.maps
-        return PseudoLabel(*(cutmix(own, box_B4, other) for own, other in zip(self.maps, pasted, strict=True)))
-
-    @property
-    def maps(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The label, the confidence and what is ignored."""
-        return self.label_BHW, self.confidence_BHW, self.ignore_BHW
-
-    def confident(self, threshold: float) -> Tensor:
-        """Return where the label is learned: (B, H, W) bool."""
-        return (self.confidence_BHW >= threshold) & ~self.ignore_BHW
 
 
 @dataclass(frozen=True)
@@ -109,16 +87,6 @@ def labels_of(teacher: nn.Module, images_BTCHW: Tensor, batch: Batch, config: Co
     return PseudoLabel(taught.label_BHW.long(), taught.confidence_BHW.float() / 255, ignore_BHW)
 
 
-@torch.no_grad()
-def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
-    """Return what a teacher with these logits thinks."""
-    top_BHW, label_BHW = logits_BKHW.max(dim=1)
-    # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
-    # value near the threshold of 0.95 (only 0.9492 and 0.9531).
-    confidence_BHW = (logits_BKHW - top_BHW[:, None]).exp_().sum(dim=1).reciprocal_()
-    return PseudoLabel(label_BHW, confidence_BHW, ignore_BHW)
-
-
 def recoloured(images_BTCHW: Tensor, draws: ViewDraws, normalize: Normalize) -> Tensor:
     """Return uint8 images after the photometric changes of each frame, normalised."""
     return normalize(apply_photometric(images_BTCHW, draws.photometric))
@@ -147,30 +115,30 @@ def strong_view(
 
 
 def consistency_loss(
-    logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float, *, align_corners: bool = True
+    logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor, selection: Selection, *, align_corners: bool = True
 ) -> Tensor:
     """Return the chunk's share of one view's unlabeled loss; smaller logits are enlarged to the size of the labels.
 
-    Cross-entropy against the pseudo-label, zero where it is unsure or ignored, divided by all pixels that are not
-    ignored (not by the confident ones), so that the loss grows with the teacher's confidence.
+    Cross-entropy against the pseudo-label, zero where it is unsure or ignored, or weighed as selected, divided by all
+    pixels that are not ignored (not by the confident ones), so that the loss grows with the teacher's confidence.
     """
-    confident_BHW = pseudo.confident(threshold)
-    return share(cross_entropy_sum(logits_BKHW, pseudo.label_BHW, confident_BHW, align_corners=align_corners), pixels)
+    weight_BHW = selection.weights(pseudo)
+    return share(cross_entropy_sum(logits_BKHW, pseudo.label_BHW, weight_BHW, align_corners=align_corners), pixels)
 
 
-def confident_share(pseudo: PseudoLabel, pixels: Tensor, threshold: float) -> Tensor:
-    """Return the chunk's share of the part of weak pixels whose label is learned, for the log."""
-    return share(pseudo.confident(threshold).sum(dtype=torch.float32), pixels)
+def confident_share(pseudo: PseudoLabel, pixels: Tensor, selection: Selection) -> Tensor:
+    """Return the chunk's share of the part of weak pixels whose label is sure, for the log."""
+    return share(selection.confident(pseudo).sum(dtype=torch.float32), pixels)
 
 
 def consistency_logs(
-    loss_x: Tensor, loss_s: Tensor, pseudo: PseudoLabel, pixels: Tensor, threshold: float
+    loss_x: Tensor, loss_s: Tensor, pseudo: PseudoLabel, pixels: Tensor, selection: Selection
 ) -> dict[str, Tensor]:
     """Return what every method that learns pseudo-labels logs: both losses and the confident part of weak pixels."""
     return {
         "loss_x": loss_x.detach(),
         "loss_s": loss_s.detach(),
-        "confident": confident_share(pseudo, pixels, threshold),
+        "confident": confident_share(pseudo, pixels, selection),
     }
 
 

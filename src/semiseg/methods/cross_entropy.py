@@ -20,21 +20,21 @@ CHUNK = 2**20
 
 
 def cross_entropy_sum(
-    logits_BKhw: Tensor, label_BHW: Tensor, counted_BHW: Tensor, *, align_corners: bool = True
+    logits_BKhw: Tensor, label_BHW: Tensor, weight_BHW: Tensor, *, align_corners: bool = True
 ) -> Tensor:
-    """Return the sum of the cross-entropy over the pixels that count.
+    """Return the sum of the cross-entropy over the pixels that count, weighed.
 
     Args:
         logits_BKhw: of any size; they are enlarged to that of the labels.
         label_BHW: int64 class ids; what a pixel says that does not count is never read as a class.
-        counted_BHW: bool.
+        weight_BHW: bool, or how much each pixel counts, >= 0.
         align_corners: of the enlargement.
 
     Returns:
         A scalar in the precision of the logits, at least float32, that can be differentiated once.
     """
     logits_BKhw = logits_BKhw if logits_BKhw.dtype == torch.float64 else logits_BKhw.float()
-    total: Tensor = _EnlargedCrossEntropy.apply(logits_BKhw, label_BHW, counted_BHW, align_corners)
+    total: Tensor = _EnlargedCrossEntropy.apply(logits_BKhw, label_BHW, weight_BHW, align_corners)
     return total
 
 
@@ -42,11 +42,11 @@ class _EnlargedCrossEntropy(torch.autograd.Function):
     """The sum, with the gradient of the small logits computed along with it."""
 
     @staticmethod
-    def forward(ctx: Any, logits_BKhw: Tensor, label_BHW: Tensor, counted_BHW: Tensor, align_corners: bool) -> Tensor:
+    def forward(ctx: Any, logits_BKhw: Tensor, label_BHW: Tensor, weight_BHW: Tensor, align_corners: bool) -> Tensor:
         """Return the sum."""
         wanted = ctx.needs_input_grad[0]
         images = max(1, CHUNK // (logits_BKhw.shape[1] * label_BHW[0].numel())) if len(label_BHW) else 1
-        parts = zip(*(tensor.split(images) for tensor in (logits_BKhw, label_BHW, counted_BHW)), strict=True)
+        parts = zip(*(tensor.split(images) for tensor in (logits_BKhw, label_BHW, weight_BHW)), strict=True)
         done = [_part(*part, align_corners=align_corners, wanted=wanted) for part in parts]
         if wanted:
             ctx.save_for_backward(torch.cat([gradient for _, gradient in done]))
@@ -61,7 +61,7 @@ class _EnlargedCrossEntropy(torch.autograd.Function):
 
 
 def _part(
-    logits_BKhw: Tensor, label_BHW: Tensor, counted_BHW: Tensor, *, align_corners: bool, wanted: bool
+    logits_BKhw: Tensor, label_BHW: Tensor, weight_BHW: Tensor, *, align_corners: bool, wanted: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of a few images and the gradient of their small logits, of no meaning where it is not wanted."""
     # Class by class, not channels last: there are few classes, and pixels are what a processor takes many at a time.
@@ -70,14 +70,14 @@ def _part(
     with torch.set_grad_enabled(wanted):
         enlarged_BKHW = resize_bilinear(small_BKhw, size, align_corners=align_corners)
     log_BKHW = enlarged_BKHW.detach().log_softmax(dim=1)
-    label_B1HW = label_BHW.where(counted_BHW, 0)[:, None]
-    total = -(log_BKHW.gather(1, label_B1HW)[:, 0] * counted_BHW).sum()
+    label_B1HW = label_BHW.where(weight_BHW.bool(), 0)[:, None]
+    total = -(log_BKHW.gather(1, label_B1HW)[:, 0] * weight_BHW).sum()
     if not wanted:
         return total, small_BKhw
     # The derivative of a pixel's cross-entropy: the probabilities, less one at the label.
     slope_BKHW = log_BKHW.exp_()
     slope_BKHW.scatter_add_(1, label_B1HW, slope_BKHW.new_full((), -1.0).expand_as(label_B1HW))
-    slope_BKHW *= counted_BHW[:, None]
+    slope_BKHW *= weight_BHW[:, None]
     if enlarged_BKHW is small_BKhw:
         return total, slope_BKHW
     (gradient_BKhw,) = torch.autograd.grad(enlarged_BKHW, small_BKhw, slope_BKHW)

@@ -47,11 +47,9 @@ class FixMatch(Method[FixMatchConfig]):
             enlarge=False,
         )
         loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
-        loss_s = consistency_loss(
-            logits_s, view.pseudo, batch.pixels.views[0], consistency.threshold, align_corners=corners
-        )
+        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),
-            classes=class_shares(pseudo, batch, consistency.threshold, self.context.spec),
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
+            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
         )

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.errors import ConfigError
-from semiseg.methods.consistency import PseudoLabel
 from semiseg.methods.context import Context
+from semiseg.methods.labels import PseudoLabel
 from semiseg.models import Encoder, configured_encoder, embed_concepts
 
 TEMPERATURE = 100.0

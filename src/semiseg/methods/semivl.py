@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semiseg.data import Batch
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.class_shares import class_shares
-from semiseg.methods.consistency import PseudoLabel, consistency_logs, consistency_loss
+from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.context import Context
 from semiseg.methods.guidance import build_guide
-from semiseg.methods.losses import labeled_loss, share
+from semiseg.methods.labels import Selection
+from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import SemiVLConfig, SharedSettings
-from semiseg.methods.streams import Stream, Streams, forward_streams, stream_loss
+from semiseg.methods.streams import Streams, forward_streams, stream_loss
 from semiseg.models import Segmenter
 
 
@@ -53,22 +53,21 @@ class SemiVL(Method[SemiVLConfig]):
         consistency = self.shared.consistency
         seen = forward_streams(student, teacher, batch, self.normalize, student_labels=self.student_labels)
         loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
-        loss_s = stream_loss(*(self._own_loss(stream) for stream in (seen.features, *seen.strong)))
+        loss_s = stream_loss(
+            *(
+                consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
+                for stream in (seen.features, *seen.strong)
+            )
+        )
         loss = (loss_x + consistency.weight * loss_s) / 2
-        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, consistency.threshold)
+        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, self.selection)
         if self.guide is not None:
             weight = self.config.guidance * (1 - batch.place.step / batch.place.steps)
             loss_g = stream_loss(*self._guided_losses(seen, batch))
             loss = loss + weight * loss_g
             logs["loss_g"] = weight * loss_g.detach()
-        classes = class_shares(seen.weak, batch, consistency.threshold, self.context.spec)
+        classes = class_shares(seen.weak, batch, self.selection, self.context.spec)
         return StepResult(loss=loss, logs=logs, classes=classes)
-
-    def _own_loss(self, stream: Stream) -> Tensor:
-        """Return a stream's loss against the student's own labels."""
-        if self.config.confidence == "image":
-            return weighed_loss(stream.logits_BKHW, stream.pseudo, stream.pixels)
-        return consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.shared.consistency.threshold)
 
     def _guided_losses(self, seen: Streams, batch: Batch) -> list[Tensor]:
         """Return each stream's loss against the guide's labels, divided by all pixels of the batch, as published."""
@@ -81,17 +80,9 @@ class SemiVL(Method[SemiVLConfig]):
         )
         height, width = own.label_BHW.shape[1:]
         pixels = batch.pixels.weak.new_tensor(batch.place.batch * height * width)
+        guided = Selection(self.config.guidance_threshold)
         losses = []
         for stream in (seen.features, *seen.strong):
             pseudo = own if stream.box_B4 is None else own.mixed(stream.box_B4, pasted)
-            losses.append(consistency_loss(stream.logits_BKHW, pseudo, pixels, self.config.guidance_threshold))
+            losses.append(consistency_loss(stream.logits_BKHW, pseudo, pixels, guided))
         return losses
-
-
-def weighed_loss(logits_BKHW: Tensor, pseudo: PseudoLabel, pixels: Tensor) -> Tensor:
-    """Return the chunk's share of a loss in which each image weighs as much as its labels are confident in the mean."""
-    valid_BHW = ~pseudo.ignore_BHW
-    count_B = valid_BHW.sum(dim=(1, 2)).clamp(min=1)
-    weight_B = (pseudo.confidence_BHW * valid_BHW).sum(dim=(1, 2)) / count_B
-    loss_BHW = F.cross_entropy(logits_BKHW.float(), pseudo.label_BHW, reduction="none")
-    return share((loss_BHW * valid_BHW * weight_B[:, None, None]).sum(), pixels)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from semiseg.data import Place
 
 Labeler = Literal["ema", "student"]
+Pixels = Literal["confident", "by_share", "by_confidence"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class ConsistencyConfig:
 
     threshold: float = 0.95
     """Least confidence of a pseudo-label that is learned, 0 to 1 (published 0.95; figure 5 varies it)."""
+    pixels: Pixels = "confident"
+    """Which pixels are learned: those of at least the threshold (`confident`, published), or all, where a crop weighs
+    as much as its share of such pixels (`by_share`, DAFormer's rule, arXiv 2111.14887), or as its mean confidence
+    (`by_confidence`, published by SemiVL for Cityscapes)."""
     weight: float = 1.0
     """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
     teacher: Labeler | None = None
@@ -125,6 +130,3 @@ class SemiVLConfig:
     the run (published 0.1). 0: no guidance, and no second CLIP in memory."""
     guidance_threshold: float = 0.9
     """Least confidence of a label of the frozen CLIP that is learned, 0 to 1 (published 0.9)."""
-    confidence: Literal["pixel", "image"] = "pixel"
-    """Which of the student's own labels are learned: those of at least `consistency.threshold` (`pixel`), or all,
-    weighed by the mean confidence in their image (`image`, published for Cityscapes)."""

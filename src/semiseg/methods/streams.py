@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.data import Batch, Place
-from semiseg.methods.consistency import PseudoLabel, StrongView, opinion, pseudo_label, recoloured, strong_view
+from semiseg.methods.consistency import StrongView, pseudo_label, recoloured, strong_view
 from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import with_dropped_copy
+from semiseg.methods.labels import PseudoLabel, opinion
 from semiseg.models import Segmenter
 
 

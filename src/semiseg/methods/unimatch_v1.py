@@ -31,13 +31,13 @@ class UniMatchV1(Method[NoSettings]):
         seen = forward_streams(student, teacher, batch, self.normalize, student_labels=self.student_labels)
         loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
         loss_fp, loss_1, loss_2 = (
-            consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, consistency.threshold)
+            consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
             for stream in (seen.features, *seen.strong)
         )
         loss_s = stream_loss(loss_fp, loss_1, loss_2)
-        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, consistency.threshold)
+        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, self.selection)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs={**logs, "loss_fp": loss_fp.detach()},
-            classes=class_shares(seen.weak, batch, consistency.threshold, self.context.spec),
+            classes=class_shares(seen.weak, batch, self.selection, self.context.spec),
         )

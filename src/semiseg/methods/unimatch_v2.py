@@ -49,15 +49,11 @@ class UniMatchV2(Method[UniMatchV2Config]):
             enlarge=False,
         )
         loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
-        loss_1 = consistency_loss(
-            logits_1, view1.pseudo, batch.pixels.views[0], consistency.threshold, align_corners=corners
-        )
-        loss_2 = consistency_loss(
-            logits_2, view2.pseudo, batch.pixels.views[1], consistency.threshold, align_corners=corners
-        )
+        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
+        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], self.selection, align_corners=corners)
         loss_s = (loss_1 + loss_2) / 2
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, consistency.threshold),
-            classes=class_shares(pseudo, batch, consistency.threshold, self.context.spec),
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
+            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
         )
