@@ -136,6 +136,7 @@ def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, ba
     guard.remember()
     labeler = state.student if task.method.student_labels else state.teacher
     logs, classes = _backward(task, wrapped, labeler, chunks)
+    task.method.remember(classes)
     bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
     guard.step(bad)
     if task.method.ema_teacher:

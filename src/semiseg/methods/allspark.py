@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from semiseg.data import Batch, Place
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss, predict, recoloured
 from semiseg.methods.context import Context
 from semiseg.methods.labels import opinion
@@ -51,7 +50,7 @@ class AllSpark(Method[AllSparkConfig]):
         strong_BTCHW = recoloured(batch.labeled.images_BTCHW, batch.labeled.views[0], self.normalize)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         predicted_BKHW = predict(teacher, weak_BTCHW, at_levels=_neck(teacher).together)
-        pseudo = opinion(predicted_BKHW, unlabeled.ignore_BHW)
+        pseudo = opinion(predicted_BKHW, unlabeled.ignore_BHW, self.correction_K)
 
         def reborn(levels_BDHW: list[Tensor]) -> list[Tensor]:
             height, width = levels_BDHW[3].shape[2:]
@@ -68,7 +67,7 @@ class AllSpark(Method[AllSparkConfig]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_u) / 2,
             logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, self.selection),
-            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
+            classes=self.seen_classes(pseudo, batch),
         )
 
     def _sources(self, unlabeled_BND: Tensor, predicted_BKHW: Tensor, grid: tuple[int, int], place: Place) -> Tensor:
@@ -85,14 +84,17 @@ class AllSpark(Method[AllSparkConfig]):
         return unlabeled_BND if warming_up else self.memory.sources()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the memory; nothing before the first step."""
-        return {} if self.memory is None else {"maps": self.memory.maps_KDN, "next": self.memory.next_K}
+        """Return also the memory, after the first step."""
+        memory = {} if self.memory is None else {"maps": self.memory.maps_KDN, "next": self.memory.next_K}
+        return {**super().state(), **memory}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Undo `state`."""
-        if tensors:
-            maps_KDN, next_K = (tensors[name].to(self.context.device).clone() for name in ("maps", "next"))
+        rest = dict(tensors)
+        if "maps" in rest:
+            maps_KDN, next_K = (rest.pop(name).to(self.context.device).clone() for name in ("maps", "next"))
             self.memory = SemanticMemory(maps_KDN, next_K)
+        super().restore(rest)
 
 
 def _neck(model: nn.Module) -> Neck:

@@ -12,13 +12,17 @@ from torch import Tensor, nn
 
 from semiseg.data import Batch
 from semiseg.errors import RunError
+from semiseg.methods.class_shares import class_shares
 from semiseg.methods.context import Context
-from semiseg.methods.labels import Selection
+from semiseg.methods.habits import ClassHabits, class_habits
+from semiseg.methods.labels import PseudoLabel, Selection
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import Labeler, NoSettings, SharedSettings
 from semiseg.models import Segmenter
 
 C = TypeVar("C")
+_HABITS = "habits/"
+"""Before the names of what is remembered of classes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Method(ABC, Generic[C]):
         """
         self.config, self.shared, self.context = config, shared, context
         self.normalize, self.ignore_value = context.normalize, context.spec.ignore_value
+        wanted = self.learns_unlabeled and shared.consistency.by_class
+        self.habits = ClassHabits(context.spec.num_classes, context.device) if wanted else None
 
     @property
     def student_labels(self) -> bool:
@@ -86,8 +92,38 @@ class Method(ABC, Generic[C]):
 
     @property
     def selection(self) -> Selection:
-        """Which pseudo-labels are learned."""
-        return Selection(self.shared.consistency.threshold, self.shared.consistency.pixels)
+        """Which pseudo-labels are learned, in the step that runs."""
+        config = self.shared.consistency
+        if self.habits is None or not config.class_thresholds:
+            return Selection(config.threshold, config.pixels)
+        return Selection(self.habits.thresholds(config.threshold), config.pixels)
+
+    @property
+    def correction_K(self) -> Tensor | None:
+        """What is added to the logits of whoever labels, in the step that runs; None where they are left alone."""
+        strength = self.shared.consistency.alignment
+        return None if self.habits is None or strength == 0 else self.habits.correction(strength)
+
+    def seen_classes(self, pseudo: PseudoLabel, batch: Batch) -> dict[str, Tensor]:
+        """Return what a chunk shows of each class, for `StepResult.classes`.
+
+        Args:
+            pseudo: the labels of the weak view.
+            batch: the chunk.
+        """
+        shares = class_shares(pseudo, batch, self.selection, self.context.spec)
+        if self.habits is None:
+            return shares
+        return {**shares, **class_habits(pseudo, batch.pixels.weak, self.context.spec.num_classes)}
+
+    def remember(self, classes: Mapping[str, Tensor]) -> None:
+        """Learn from what a step has shown of each class; all processes call it at once, after all chunks.
+
+        Args:
+            classes: the `classes` of the step's chunks in this process, added up.
+        """
+        if self.habits is not None and classes:
+            self.habits.take(classes, self.context.gather)
 
     def labeled_step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss alone; `loss_s` and `confident` are logged as nothing where others have them."""
@@ -109,7 +145,7 @@ class Method(ABC, Generic[C]):
 
     def state(self) -> dict[str, Tensor]:
         """Return what the method itself remembers between steps, for a checkpoint: the same in all processes."""
-        return {}
+        return {} if self.habits is None else {_HABITS + name: tensor for name, tensor in self.habits.state().items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Undo `state`; the tensors may lie on another device.
@@ -117,9 +153,12 @@ class Method(ABC, Generic[C]):
         Raises:
             RunError: they are not of this method.
         """
-        if tensors:
+        rest = {name: tensor for name, tensor in tensors.items() if self.habits is None or not name.startswith(_HABITS)}
+        if self.habits is not None:
+            self.habits.restore({name.removeprefix(_HABITS): tensors[name] for name in tensors.keys() - rest.keys()})
+        if rest:
             raise RunError(
                 f"the checkpoint holds a state that {type(self).__name__} does not have",
-                where=", ".join(tensors),
+                where=", ".join(rest),
                 remedy="resume with the method of the run",
             )

@@ -30,8 +30,8 @@ def class_shares(pseudo: PseudoLabel, batch: Batch, selection: Selection, spec: 
     classes, mask_BHW = spec.num_classes, batch.labeled.mask_BHW.long()
     pairs_BHW = 2 * pseudo.label_BHW + selection.confident(pseudo)
     pairs_BHW = torch.where(pseudo.ignore_BHW, 2 * classes, pairs_BHW)
-    counts_K2 = _histogram(pairs_BHW, 2 * classes + 1)[:-1].view(classes, 2)
-    labels_K = _histogram(torch.where(mask_BHW == spec.ignore_value, classes, mask_BHW), classes + 1)[:-1]
+    counts_K2 = histogram(pairs_BHW, 2 * classes + 1)[:-1].view(classes, 2)
+    labels_K = histogram(torch.where(mask_BHW == spec.ignore_value, classes, mask_BHW), classes + 1)[:-1]
     return {
         LABELED: share(labels_K, batch.pixels.labeled),
         PSEUDO: share(counts_K2.sum(dim=1), batch.pixels.weak),
@@ -39,7 +39,7 @@ def class_shares(pseudo: PseudoLabel, batch: Batch, selection: Selection, spec: 
     }
 
 
-def _histogram(values: Tensor, bins: int) -> Tensor:
+def histogram(values: Tensor, bins: int) -> Tensor:
     """Count the integers 0 to bins - 1: float64 (bins,).
 
     `torch.bincount` would wait for a GPU, to see how many bins there are, and takes 20 times as long as NumPy on a CPU.

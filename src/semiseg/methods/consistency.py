@@ -66,12 +66,20 @@ def predict(teacher: nn.Module, images_BTCHW: Tensor, at_levels: LevelHook | Non
     return logits_BKHW.float()
 
 
-def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
-    """Label normalised weak views with the teacher in eval mode."""
-    return opinion(predict(teacher, images_BTCHW), ignore_BHW)
+def pseudo_label(
+    teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor, correction_K: Tensor | None = None
+) -> PseudoLabel:
+    """Label normalised weak views with the teacher in eval mode, whose logits may be corrected class by class."""
+    return opinion(predict(teacher, images_BTCHW), ignore_BHW, correction_K)
 
 
-def labels_of(teacher: nn.Module, images_BTCHW: Tensor, batch: Batch, config: ConsistencyConfig) -> PseudoLabel:
+def labels_of(
+    teacher: nn.Module,
+    images_BTCHW: Tensor,
+    batch: Batch,
+    config: ConsistencyConfig,
+    correction_K: Tensor | None = None,
+) -> PseudoLabel:
     """Return the labels of a batch's weak views: those that a trained teacher gave them, or the own teacher's.
 
     Args:
@@ -79,11 +87,12 @@ def labels_of(teacher: nn.Module, images_BTCHW: Tensor, batch: Batch, config: Co
         images_BTCHW: the weak views, normalised.
         batch: the chunk; it has unlabeled crops.
         config: until when a trained teacher labels.
+        correction_K: of the own teacher's logits; a trained one's labels are final.
     """
     assert batch.unlabeled is not None, "the stream draws the views that this class asks for"
     taught, ignore_BHW = batch.unlabeled.taught, batch.unlabeled.ignore_BHW
     if taught is None or batch.place.step >= config.own_from * batch.place.steps:
-        return pseudo_label(teacher, images_BTCHW, ignore_BHW)
+        return pseudo_label(teacher, images_BTCHW, ignore_BHW, correction_K)
     return PseudoLabel(taught.label_BHW.long(), taught.confidence_BHW.float() / 255, ignore_BHW)
 
 

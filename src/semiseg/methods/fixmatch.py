@@ -6,7 +6,6 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import (
     consistency_logs,
     consistency_loss,
@@ -34,7 +33,7 @@ class FixMatch(Method[FixMatchConfig]):
             return self.labeled_step(student, teacher, batch)
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)
+        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency, self.correction_K)
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
         (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 
@@ -51,5 +50,5 @@ class FixMatch(Method[FixMatchConfig]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
-            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
+            classes=self.seen_classes(pseudo, batch),
         )

@@ -13,11 +13,15 @@ from semiseg.methods.settings import Pixels
 
 @dataclass(frozen=True)
 class PseudoLabel:
-    """The teacher's opinion: `label_BHW` int64, `confidence_BHW` fp32 in 0..1, `ignore_BHW` bool."""
+    """The teacher's opinion: `label_BHW` int64, `confidence_BHW` fp32 in 0..1, `ignore_BHW` bool.
+
+    `uncorrected_BHW` is what it said before its classes were drawn to the shares of the labels, of a weak view.
+    """
 
     label_BHW: Tensor
     confidence_BHW: Tensor
     ignore_BHW: Tensor
+    uncorrected_BHW: Tensor | None = None
 
     def mixed(self, box_B4: Tensor, content: PseudoLabel | None = None) -> PseudoLabel:
         """Paste all three maps as CutMix pastes the images: from `content`, or from the batch in reverse order."""
@@ -29,8 +33,14 @@ class PseudoLabel:
         """The label, the confidence and what is ignored."""
         return self.label_BHW, self.confidence_BHW, self.ignore_BHW
 
-    def confident(self, threshold: float) -> Tensor:
-        """Return where the label is sure and not ignored: (B, H, W) bool."""
+    def confident(self, threshold: float | Tensor) -> Tensor:
+        """Return where the label is sure and not ignored: (B, H, W) bool.
+
+        Args:
+            threshold: for all classes, or (K,) for each.
+        """
+        if isinstance(threshold, Tensor):
+            threshold = threshold.to(self.confidence_BHW.dtype)[self.label_BHW]
         return (self.confidence_BHW >= threshold) & ~self.ignore_BHW
 
 
@@ -39,11 +49,11 @@ class Selection:
     """Which pseudo-labels are learned.
 
     Attributes:
-        threshold: least confidence of a label that is sure, 0 to 1.
+        threshold: least confidence of a label that is sure, 0 to 1; or (K,) of each class.
         pixels: whether the sure ones are learned, or all, weighed crop by crop.
     """
 
-    threshold: float
+    threshold: float | Tensor
     pixels: Pixels = "confident"
 
     def confident(self, pseudo: PseudoLabel) -> Tensor:
@@ -65,10 +75,14 @@ class Selection:
 
 
 @torch.no_grad()
-def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor) -> PseudoLabel:
-    """Return what a teacher with these logits thinks."""
+def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor, correction_K: Tensor | None = None) -> PseudoLabel:
+    """Return what a teacher with these logits thinks, or what it would if they were corrected."""
+    uncorrected_BHW = None
+    if correction_K is not None:
+        uncorrected_BHW = logits_BKHW.argmax(dim=1)
+        logits_BKHW = logits_BKHW + correction_K.to(logits_BKHW.dtype)[:, None, None]
     top_BHW, label_BHW = logits_BKHW.max(dim=1)
     # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
     # value near the threshold of 0.95 (only 0.9492 and 0.9531).
     confidence_BHW = (logits_BKHW - top_BHW[:, None]).exp_().sum(dim=1).reciprocal_()
-    return PseudoLabel(label_BHW, confidence_BHW, ignore_BHW)
+    return PseudoLabel(label_BHW, confidence_BHW, ignore_BHW, uncorrected_BHW)

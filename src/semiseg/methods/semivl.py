@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from semiseg.data import Batch
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.context import Context
 from semiseg.methods.guidance import build_guide
@@ -51,7 +50,9 @@ class SemiVL(Method[SemiVLConfig]):
         Both of the latter are of two strong views, each 1/4, and of the perturbed features, 1/2.
         """
         consistency = self.shared.consistency
-        seen = forward_streams(student, teacher, batch, self.normalize, student_labels=self.student_labels)
+        seen = forward_streams(
+            student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
+        )
         loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
         loss_s = stream_loss(
             *(
@@ -66,7 +67,7 @@ class SemiVL(Method[SemiVLConfig]):
             loss_g = stream_loss(*self._guided_losses(seen, batch))
             loss = loss + weight * loss_g
             logs["loss_g"] = weight * loss_g.detach()
-        classes = class_shares(seen.weak, batch, self.selection, self.context.spec)
+        classes = self.seen_classes(seen.weak, batch)
         return StepResult(loss=loss, logs=logs, classes=classes)
 
     def _guided_losses(self, seen: Streams, batch: Batch) -> list[Tensor]:

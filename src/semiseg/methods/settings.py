@@ -37,6 +37,13 @@ class ConsistencyConfig:
     """Which pixels are learned: those of at least the threshold (`confident`, published), or all, where a crop weighs
     as much as its share of such pixels (`by_share`, DAFormer's rule, arXiv 2111.14887), or as its mean confidence
     (`by_confidence`, published by SemiVL for Cityscapes)."""
+    class_thresholds: bool = False
+    """Lower the threshold of each class as much as the teacher is less sure of it than of its surest class, in the mean
+    of the last steps (FlexMatch, arXiv 2110.08263; published false)."""
+    alignment: float = 0.0
+    """How far the classes of whoever labels are drawn to the shares of the labels, 0 (published) to 1 (ReMixMatch, arXiv
+    1911.09785): their probabilities are multiplied by (labeled share / share among its labels) to this power. Not those
+    of a trained teacher (`data.teacher`)."""
     weight: float = 1.0
     """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
     teacher: Labeler | None = None
@@ -52,14 +59,19 @@ class ConsistencyConfig:
     """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
 
     def __post_init__(self) -> None:
-        for name in ("warm_up", "own_from"):
+        for name in ("warm_up", "own_from", "alignment"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}",
                     where=f"consistency.{name}",
-                    expected="a part of the steps from 0 to 1",
+                    expected="a number from 0 to 1" if name == "alignment" else "a part of the steps from 0 to 1",
                     remedy=f"correct --consistency.{name}",
                 )
+
+    @property
+    def by_class(self) -> bool:
+        """Whether something depends on how labels and teacher have spoken of each class so far."""
+        return self.class_thresholds or self.alignment > 0
 
     def warms_up(self, place: Place) -> bool:
         """Whether a step is one of those that learn from labels alone."""

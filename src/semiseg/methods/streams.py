@@ -43,7 +43,13 @@ class Streams:
 
 
 def forward_streams(
-    student: nn.Module, teacher: Segmenter, batch: Batch, normalize: Normalize, *, student_labels: bool
+    student: nn.Module,
+    teacher: Segmenter,
+    batch: Batch,
+    normalize: Normalize,
+    *,
+    student_labels: bool,
+    correction_K: Tensor | None = None,
 ) -> Streams:
     """Run the two passes of UniMatch V1 (algorithm 1).
 
@@ -56,14 +62,19 @@ def forward_streams(
         batch: with two strong views and a second unlabeled batch.
         normalize: the student's.
         student_labels: whether the weak images are labeled by what the first pass says of them, else by the teacher.
+        correction_K: of the logits of whoever labels.
     """
     unlabeled, second = batch.unlabeled, batch.second
     assert unlabeled is not None, "the stream draws what the method's class asks for"
     assert second is not None, "the stream draws what the method's class asks for"
-    pasted = pseudo_label(teacher, normalize(second.images_BTCHW), second.ignore_BHW)
+    pasted = pseudo_label(teacher, normalize(second.images_BTCHW), second.ignore_BHW, correction_K)
     weak_BTCHW, ignore_BHW = normalize(unlabeled.images_BTCHW), unlabeled.ignore_BHW
     logits_x, logits_w, logits_fp = _weak_pass(student, normalize(batch.labeled.images_BTCHW), weak_BTCHW, batch.place)
-    weak = opinion(logits_w, ignore_BHW) if student_labels else pseudo_label(teacher, weak_BTCHW, ignore_BHW)
+    weak = (
+        opinion(logits_w, ignore_BHW, correction_K)
+        if student_labels
+        else pseudo_label(teacher, weak_BTCHW, ignore_BHW, correction_K)
+    )
 
     views = []
     for draws, others in zip(unlabeled.views, second.views, strict=True):

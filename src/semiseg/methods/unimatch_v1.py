@@ -6,7 +6,6 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import NoSettings
@@ -28,7 +27,9 @@ class UniMatchV1(Method[NoSettings]):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + loss of both strong views / 4 each + loss of the features / 2) / 2 (section 3.4)."""
         consistency = self.shared.consistency
-        seen = forward_streams(student, teacher, batch, self.normalize, student_labels=self.student_labels)
+        seen = forward_streams(
+            student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
+        )
         loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
         loss_fp, loss_1, loss_2 = (
             consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
@@ -39,5 +40,5 @@ class UniMatchV1(Method[NoSettings]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs={**logs, "loss_fp": loss_fp.detach()},
-            classes=class_shares(seen.weak, batch, self.selection, self.context.spec),
+            classes=self.seen_classes(seen.weak, batch),
         )

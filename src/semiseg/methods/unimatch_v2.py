@@ -6,7 +6,6 @@ from torch import nn
 
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.class_shares import class_shares
 from semiseg.methods.consistency import (
     consistency_logs,
     consistency_loss,
@@ -34,7 +33,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
             return self.labeled_step(student, teacher, batch)
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency)
+        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency, self.correction_K)
         view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
         width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
         keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
@@ -55,5 +54,5 @@ class UniMatchV2(Method[UniMatchV2Config]):
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
-            classes=class_shares(pseudo, batch, self.selection, self.context.spec),
+            classes=self.seen_classes(pseudo, batch),
         )
