@@ -129,7 +129,8 @@ def make_task(
         strong=config.strong,
         views=method.views,
         seed=config.seed,
-        labeled_views=method.labeled_views,
+        labeled_views=int(method.sees_labeled != "weak"),
+        labeled_mixed=method.sees_labeled == "strong",
         second=method.second_unlabeled,
     )
     stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
@@ -170,6 +171,7 @@ def make_task(
         optimizer=build_optimizer(student, config.optimizer, lr_scale(config.optimizer, config.schedule.batch)),
         schedule=config.schedule,
         evaluation=config.evaluation,
+        frozen=round(config.optimizer.frozen_start * stream.steps),
         workers=loader_workers(config.data.workers, processes.neighbours),
         bf16=inference.bf16,
         directory=run,
@@ -202,5 +204,11 @@ def _introduction(
         f"{min(every, stream.steps):,}",
         f"lr {lr:.3g} (encoder) {lr * config.optimizer.decoder_multiplier:.3g} (decoder)"
         + (scaled if scale != 1 else ""),
+        *_frozen_start(config, stream.steps),
         f"run directory {run.path}",
     )
+
+
+def _frozen_start(config: Config, steps: int) -> list[str]:
+    frozen = round(config.optimizer.frozen_start * steps)
+    return [f"the encoder stands still in the first {frozen:,} steps"] if frozen else []

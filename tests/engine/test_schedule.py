@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from semiseg.engine.config import OptimizerConfig, ScheduleConfig
-from semiseg.engine.schedule import build_optimizer, lr_factor, lr_scale, set_lr
+from semiseg.engine.schedule import build_optimizer, encoder_factor, lr_factor, lr_scale, set_lr
 from semiseg.errors import ConfigError
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 from semiseg.models.config import Trains
@@ -32,6 +32,30 @@ def test_both_groups_follow_the_factor_from_their_own_base() -> None:
     for factor in (0.5, 0.25):
         set_lr(optimizer, factor)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([5e-6 * factor, 2e-4 * factor])
+
+
+def test_the_encoders_rate_rises_after_a_frozen_start() -> None:
+    assert [encoder_factor(step, 4) for step in range(8)] == [0, 0, 0, 0, 0.5, 1, 1, 1]
+    assert [encoder_factor(step, 1) for step in range(3)] == [0, 1, 1]
+    assert [encoder_factor(step, 0) for step in range(2)] == [1, 1]
+    optimizer = build_optimizer(segmenter(), OptimizerConfig(), scale=1.0)
+    set_lr(optimizer, 0.5, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([5e-6 / 8, 1e-4])
+
+
+def test_an_encoder_that_is_held_keeps_its_weights_and_averages_and_is_let_go() -> None:
+    model = build_segmenter(ModelConfig(encoder="timm/test_resnet", weights="random", features=8), 3).train()
+    learns = [p for p in model.parameters() if p.requires_grad]
+    model.hold_encoder(True)
+    before = {name: tensor.clone() for name, tensor in model.encoder.state_dict().items()}
+    model.eval().train()
+    model(torch.rand(2, 1, 3, 64, 64)).square().mean().backward()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.encoder.state_dict().items())
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert all(p.grad is not None for p in model.decoder.parameters() if p.requires_grad)
+    model.hold_encoder(False)
+    assert [p for p in model.parameters() if p.requires_grad] == learns
+    assert all(module.training for module in model.encoder.modules())
 
 
 def test_two_groups_hold_every_trainable_parameter_once() -> None:

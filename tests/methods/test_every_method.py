@@ -20,6 +20,7 @@ from semiseg.methods import (
     METHODS,
     ConsistencyConfig,
     Context,
+    LossConfig,
     Method,
     SharedSettings,
     StepResult,
@@ -32,6 +33,7 @@ from semiseg.methods.semivl import SemiVLConfig
 from semiseg.methods.unimatch_v2 import UniMatchV2Config
 from semiseg.models import ModelConfig, Segmenter, build_segmenter
 
+PUBLISHED = LossConfig()
 LEARNS = ConsistencyConfig(threshold=0.2)
 """A threshold that an untrained teacher reaches here and there."""
 
@@ -43,6 +45,7 @@ class Case:
     name: str
     config: Any = None
     consistency: ConsistencyConfig = LEARNS
+    loss: LossConfig = PUBLISHED
 
     def __str__(self) -> str:
         return self.name
@@ -61,7 +64,7 @@ class Case:
             device=torch.device("cpu"),
             normalize=student.normalize,
         )
-        return method(config, SharedSettings(consistency=self.consistency), context)
+        return method(config, SharedSettings(consistency=self.consistency, loss=self.loss), context)
 
     def teacher(self, student: Segmenter, method: Method[Any]) -> Segmenter:
         return student if method.student_labels else make_teacher(student)
@@ -78,7 +81,8 @@ class Case:
             strong=StrongViewConfig(),
             views=method.views,
             seed=0,
-            labeled_views=method.labeled_views,
+            labeled_views=1,
+            labeled_mixed=self.loss.view == "strong",
             second=method.second_unlabeled,
         )
         chunks = [stream[index] for index in range(accumulate)]
@@ -87,7 +91,7 @@ class Case:
 
 
 EVERY = [Case(name) for name in METHODS]
-VARIANTS = [  # the published ones
+VARIANTS = [  # the published ones, and the switches
     Case("fixmatch", FixMatchConfig(dropout="random")),
     Case("unimatch_v2", UniMatchV2Config(dropout="none")),
     Case("unimatch_v2", UniMatchV2Config(dropout="random")),
@@ -97,6 +101,9 @@ VARIANTS = [  # the published ones
     Case("unimatch_v1", consistency=replace(LEARNS, teacher="ema")),
     Case("semivl", consistency=replace(LEARNS, pixels="by_confidence")),
     Case("unimatch_v2", consistency=replace(LEARNS, pixels="by_share")),
+    Case("unimatch_v1", consistency=replace(LEARNS, class_thresholds=True, alignment=1.0)),
+    Case("supervised", loss=LossConfig(view="strong")),
+    Case("unimatch_v2", loss=LossConfig(view="strong")),
     Case("semivl", SemiVLConfig(guidance=0.0)),
 ]
 LEARN_UNLABELED = [case for case in EVERY if METHODS[case.name].learns_unlabeled]

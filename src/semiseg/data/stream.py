@@ -92,6 +92,7 @@ class TrainStream(TorchDataset[Batch]):
         seed: int,
         steps: int | None = None,
         labeled_views: int = 0,
+        labeled_mixed: bool = False,
         second: bool = False,
     ) -> None:
         """Prepare the stream; nothing is read yet.
@@ -105,11 +106,12 @@ class TrainStream(TorchDataset[Batch]):
             seed: the run's seed.
             steps: length of the stream in steps; default one epoch.
             labeled_views: strong views of each labeled image.
+            labeled_mixed: whether CutMix will paste from one labeled crop to another, in the first of these views.
             second: draw a second unlabeled batch beside the first.
         """
         self.dataset, self.config, self.division = dataset, config, division
         self.strong, self.views, self.seed = strong, views, seed
-        self.labeled_views, self.second = labeled_views, second
+        self.labeled_views, self.labeled_mixed, self.second = labeled_views, labeled_mixed, second
         self.steps = self.steps_per_epoch if steps is None else steps
         self._decoded = decoded_cache(config.cache)
 
@@ -268,7 +270,10 @@ class TrainStream(TorchDataset[Batch]):
     def _pixels(self, labeled: Labeled, unlabeled: Unlabeled | None, second: Unlabeled | None) -> PixelCounts:
         """Count here in the worker, from masks and boxes alone: the loop reduces the counts before the forward pass."""
         zero = torch.zeros((), dtype=torch.float64)
-        counts = (labeled.mask_BHW != self.dataset.spec.ignore_value).sum(dtype=torch.float64)
+        labels = labeled.mask_BHW != self.dataset.spec.ignore_value
+        if self.labeled_mixed:
+            labels = cutmix(labels, labeled.views[0].box_B4)
+        counts = labels.sum(dtype=torch.float64)
         if unlabeled is None:
             return PixelCounts(counts, zero, torch.zeros(self.views, dtype=torch.float64))
         valid, content = ~unlabeled.ignore_BHW, ~second.ignore_BHW if second else None

@@ -13,7 +13,11 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The optimizer, in two groups: the encoder, and everything behind it."""
+    """The optimizer, in two groups: the encoder, and everything behind it.
+
+    Raises:
+        ConfigError: a frozen start that is no part of the steps.
+    """
 
     kind: Literal["adamw", "sgd"] = "adamw"
     """AdamW (UniMatch V2, SemiVL), or SGD with momentum (UniMatch V1, AllSpark)."""
@@ -30,6 +34,18 @@ class OptimizerConfig:
     lr_batch: int = 16
     """Global batch for which `lr` is stated; another batch scales both rates in proportion (the authors' advice).
     0 leaves them alone."""
+    frozen_start: float = 0.0
+    """Part of the steps at the begin in which the encoder stands still, 0 to 1 (published 0: it learns from the
+    gradients of a random head at once). Then its rate rises to its full height within half as many steps."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frozen_start <= 1:
+            raise ConfigError(
+                f"frozen_start is {self.frozen_start}",
+                where="optimizer.frozen_start",
+                expected="a part of the steps from 0 to 1",
+                remedy="correct --optimizer.frozen_start",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ class Guard:
         self, student: nn.Module, optimizer: torch.optim.Optimizer, method: Method[Any], processes: Processes
     ) -> None:
         self.optimizer, self.method, self.processes = optimizer, method, processes
-        self.parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+        self.parameters = list(student.parameters())  # a part of them may learn later only
         norms = [module for module in student.modules() if isinstance(module, _NormBase)]
         self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
         self.in_a_row = torch.zeros((), device=processes.device)

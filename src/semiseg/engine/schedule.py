@@ -32,7 +32,9 @@ def build_optimizer(model: Segmenter, config: OptimizerConfig, scale: float) -> 
         ]
         for decay, names in ((config.weight_decay, False), (0.0, True)):
             parameters = [parameter for name, parameter in part if (name in spared) == names]
-            groups.append({"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay})
+            groups.append(
+                {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay, "in_encoder": in_encoder}
+            )
     groups = [group for group in groups if group["params"]]
     if config.kind == "sgd":
         return torch.optim.SGD(groups, momentum=config.momentum, fused=True)
@@ -62,7 +64,15 @@ def lr_factor(step: int, steps: int) -> float:
     return float((1 - max(step - 1, 0) / steps) ** 0.9)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's rate to its base rate times the factor."""
+def encoder_factor(step: int, frozen: int) -> float:
+    """Return the further factor on the encoder's rate during a step, from 0, where the first steps leave it alone.
+
+    Then it rises linearly within half as many steps: the optimizer knows nothing of these gradients yet.
+    """
+    return min(1.0, max(0, step - frozen + 1) / max(1, frozen // 2))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float, of_encoder: float = 1.0) -> None:
+    """Set every group's rate to its base rate times the factor, and the encoder's times a further one."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        group["lr"] = group["base_lr"] * factor * (of_encoder if group["in_encoder"] else 1.0)

@@ -34,6 +34,7 @@ class Task:
         optimizer: over the student's parameters, at the full rates.
         schedule: lengths.
         evaluation: when to evaluate.
+        frozen: steps at the begin in which the encoder stands still.
         workers: loader processes.
         bf16: whether models run in bf16.
         directory: the run.
@@ -57,6 +58,7 @@ class Task:
     bf16: bool
     directory: RunDirectory
     processes: Processes
+    frozen: int = 0
     published: PublishedCurve | None = None
     introduction: tuple[str, ...] = ()
     couriers: Callable[[Callable[[str], object]], Sequence[Courier]] = lambda say: ()

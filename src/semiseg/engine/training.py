@@ -22,7 +22,7 @@ from semiseg.engine.precision import autocast, full_fp32
 from semiseg.engine.progress import Progress
 from semiseg.engine.runlog import RunLog
 from semiseg.engine.saving import CheckpointWriter
-from semiseg.engine.schedule import lr_factor, set_lr
+from semiseg.engine.schedule import encoder_factor, lr_factor, set_lr
 from semiseg.engine.state import RunState, first_state, restore_state, save_state
 from semiseg.engine.stopping import StopRequest, stopped
 from semiseg.engine.task import Task
@@ -58,6 +58,8 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
     state = first_state(task)
     if resume:
         restore_state(task, state, notes.append)
+    if state.step < task.frozen:
+        state.student.hold_encoder(True)
     wrapped = wrap(state.student, task.processes)
     guard = Guard(state.student, state.optimizer, task.method, task.processes)
     steps, per_epoch = task.stream.steps, task.stream.steps_per_epoch
@@ -87,6 +89,9 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         watch = ClassWatch(task, log)
         batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
         while state.step < steps:
+            if task.frozen and state.step == task.frozen:
+                state.student.hold_encoder(False)
+                wrapped = wrap(state.student, task.processes)  # whose gradients are to be added up
             train_step(task, state, wrapped, guard, batches)
             asked = task.processes.largest(stop.number)  # a signal may have reached one process only
             if state.step == steps or state.step % task.schedule.log_every == 0:
@@ -131,7 +136,7 @@ def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, ba
         guard: of the run.
         batches: the run's, at the step to take.
     """
-    set_lr(state.optimizer, lr_factor(state.step, task.stream.steps))
+    set_lr(state.optimizer, lr_factor(state.step, task.stream.steps), encoder_factor(state.step, task.frozen))
     chunks = _next_chunks(task, batches)
     guard.remember()
     labeler = state.student if task.method.student_labels else state.teacher

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semiseg.data import Batch, Place
 from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
-from semiseg.methods.consistency import consistency_logs, consistency_loss, predict, recoloured
+from semiseg.methods.consistency import consistency_logs, consistency_loss, predict
 from semiseg.methods.context import Context
 from semiseg.methods.labels import opinion
 from semiseg.methods.losses import labeled_loss
@@ -30,7 +30,7 @@ class AllSpark(Method[AllSparkConfig]):
     """
 
     config_class = AllSparkConfig
-    labeled_views = 1
+    labeled_view = "photometric"
     teacher = "student"
 
     def __init__(self, config: AllSparkConfig, shared: SharedSettings, context: Context) -> None:
@@ -45,9 +45,10 @@ class AllSpark(Method[AllSparkConfig]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + loss of the student's own labels) / 2."""
+        batch = self.as_seen(batch)
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
-        strong_BTCHW = recoloured(batch.labeled.images_BTCHW, batch.labeled.views[0], self.normalize)
+        strong_BTCHW = self.normalize(batch.labeled.images_BTCHW)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         predicted_BKHW = predict(teacher, weak_BTCHW, at_levels=_neck(teacher).together)
         pseudo = opinion(predicted_BKHW, unlabeled.ignore_BHW, self.correction_K)

@@ -15,9 +15,10 @@ from semiseg.errors import RunError
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.context import Context
 from semiseg.methods.habits import ClassHabits, class_habits
+from semiseg.methods.labeled_view import as_seen
 from semiseg.methods.labels import PseudoLabel, Selection
 from semiseg.methods.losses import labeled_loss
-from semiseg.methods.settings import Labeler, NoSettings, SharedSettings
+from semiseg.methods.settings import LabeledView, Labeler, NoSettings, SharedSettings
 from semiseg.models import Segmenter
 
 C = TypeVar("C")
@@ -48,7 +49,7 @@ class Method(ABC, Generic[C]):
         learns_unlabeled: whether unlabeled images are used.
         learns_taught: whether labels of a trained teacher can take the place of the own teacher's.
         views: strong views drawn of each unlabeled image.
-        labeled_views: strong views drawn of each labeled image.
+        labeled_view: how labeled images are seen, where the recipe's `loss.view` does not say.
         second_unlabeled: whether CutMix pastes from a second, independently drawn unlabeled batch.
         labeled_factor: labeled samples in a step for each one of the recipe's batch.
         teacher: who labels unlabeled images, where the recipe's `consistency.teacher` does not say: the exponential
@@ -59,7 +60,7 @@ class Method(ABC, Generic[C]):
     learns_unlabeled: ClassVar[bool] = True
     learns_taught: ClassVar[bool] = False
     views: ClassVar[int] = 0
-    labeled_views: ClassVar[int] = 0
+    labeled_view: ClassVar[LabeledView] = "weak"
     second_unlabeled: ClassVar[bool] = False
     labeled_factor: ClassVar[int] = 1
     teacher: ClassVar[Labeler] = "ema"
@@ -89,6 +90,15 @@ class Method(ABC, Generic[C]):
     def ema_teacher(self) -> bool:
         """Whether the loop keeps an EMA of the student: the teacher, or only to be evaluated."""
         return self.learns_unlabeled and (self.shared.consistency.average or not self.student_labels)
+
+    @property
+    def sees_labeled(self) -> LabeledView:
+        """How labeled images are seen."""
+        return self.shared.loss.view or self.labeled_view
+
+    def as_seen(self, batch: Batch) -> Batch:
+        """Return the batch with its labeled crops as the student sees them; each step begins with it."""
+        return as_seen(batch, self.sees_labeled)
 
     @property
     def selection(self) -> Selection:

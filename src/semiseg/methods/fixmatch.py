@@ -28,6 +28,7 @@ class FixMatch(Method[FixMatchConfig]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + consistency loss) / 2."""
+        batch = self.as_seen(batch)
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         if consistency.warms_up(batch.place):
             return self.labeled_step(student, teacher, batch)

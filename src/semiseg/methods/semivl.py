@@ -49,7 +49,7 @@ class SemiVL(Method[SemiVLConfig]):
 
         Both of the latter are of two strong views, each 1/4, and of the perturbed features, 1/2.
         """
-        consistency = self.shared.consistency
+        consistency, batch = self.shared.consistency, self.as_seen(batch)
         seen = forward_streams(
             student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
         )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from semiseg.data import Place
 
 Labeler = Literal["ema", "student"]
+LabeledView = Literal["weak", "photometric", "strong"]
 Pixels = Literal["confident", "by_share", "by_confidence"]
 
 
@@ -25,6 +26,9 @@ class LossConfig:
     ohem_min_kept: int = 100_000
     """OHEM: at least this many pixels for each image of a chunk are kept, the hardest of the chunk first (published:
     200,000 of a GPU's two images)."""
+    view: LabeledView | None = None
+    """How the student sees labeled crops: resized and cropped (`weak`), with the colour changes of a strong view
+    (`photometric`), or with its CutMix too (`strong`), as `strong` has them. Default: as the method was published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +45,9 @@ class ConsistencyConfig:
     """Lower the threshold of each class as much as the teacher is less sure of it than of its surest class, in the mean
     of the last steps (FlexMatch, arXiv 2110.08263; published false)."""
     alignment: float = 0.0
-    """How far the classes of whoever labels are drawn to the shares of the labels, 0 (published) to 1 (ReMixMatch, arXiv
-    1911.09785): their probabilities are multiplied by (labeled share / share among its labels) to this power. Not those
-    of a trained teacher (`data.teacher`)."""
+    """How far the classes of whoever labels are drawn to the shares of the labels, 0 (published) to 1 (ReMixMatch,
+    arXiv 1911.09785): their probabilities are multiplied by (labeled share / share among its labels) to this power. Not
+    those of a trained teacher (`data.teacher`)."""
     weight: float = 1.0
     """Weight of the unlabeled loss (published 1; figure 6 varies it)."""
     teacher: Labeler | None = None

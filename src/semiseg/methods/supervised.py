@@ -18,4 +18,4 @@ class Supervised(Method[NoSettings]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return the labeled loss; the teacher labels nothing."""
-        return self.labeled_step(student, teacher, batch)
+        return self.labeled_step(student, teacher, self.as_seen(batch))

@@ -26,7 +26,7 @@ class UniMatchV1(Method[NoSettings]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + loss of both strong views / 4 each + loss of the features / 2) / 2 (section 3.4)."""
-        consistency = self.shared.consistency
+        consistency, batch = self.shared.consistency, self.as_seen(batch)
         seen = forward_streams(
             student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
         )

@@ -28,6 +28,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + mean consistency loss of the two views) / 2."""
+        batch = self.as_seen(batch)
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
         if consistency.warms_up(batch.place):
             return self.labeled_step(student, teacher, batch)

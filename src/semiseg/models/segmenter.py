@@ -65,19 +65,28 @@ class Segmenter(nn.Module):
         self.register_buffer("mean", torch.tensor(encoder.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(encoder.std).view(3, 1, 1), persistent=False)
         self.draws = draws_of(self, seed)
+        self._holds_encoder = config.trains == "decoder"
         keep_channels_last(self)
         if config.trains != "all":
             encoder.requires_grad_(False)
         if config.trains == "attention":
             for parameter in encoder.attention():
                 parameter.requires_grad_(True)
+        self._learns_in_encoder = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
 
     def train(self, mode: bool = True) -> Segmenter:
         """Set the mode; a frozen encoder stays in evaluation mode, lest its batch norms learn."""
         super().train(mode)
-        if self.config.trains == "decoder":
+        if self._holds_encoder:
             self.encoder.eval()
         return self
+
+    def hold_encoder(self, held: bool) -> None:
+        """Let the encoder stand still for a while, or let that of it learn again that the configuration wants to."""
+        for parameter in self._learns_in_encoder:
+            parameter.requires_grad_(not held)
+        self._holds_encoder = held or self.config.trains == "decoder"
+        self.train(self.training)
 
     def normalize(self, images_BTCHW: Tensor) -> Tensor:
         """Bring images to the scale of the encoder: uint8 0..255 or float 0..1 in, normalised float32 out."""
