@@ -91,6 +91,12 @@ def test_the_line_says_where_how_well_and_how_fast(clock: Clock) -> None:
     )
 
 
+def test_the_line_says_whether_the_losses_are_in_conflict_where_that_was_measured(clock: Clock) -> None:
+    progress = Progress(steps=100, per_epoch=10, images=8, done=0)
+    assert "cosine" not in progress.line(20, VALUES, None)
+    assert "  gradients' cosine -0.07  " in progress.line(20, {**VALUES, "gradient_cosine": -0.07}, None)
+
+
 def test_the_verdict_names_every_model_and_the_best(clock: Clock) -> None:
     progress = Progress(steps=20, per_epoch=10, images=8, done=0)
     line = progress.verdict(10, {"student": 0.5, "teacher": 0.61239}, 0.7)

@@ -94,6 +94,20 @@ def test_images_are_ranked_by_their_iou(watched_run: Path) -> None:
     assert [image.id for image in found.best] == [f"image{k}" for k in range(9, 4, -1)]
 
 
+def test_conflicts_of_the_two_losses_are_drawn_where_they_were_measured(watched_run: Path) -> None:
+    def titles() -> list[str]:
+        found = trust(read_run(watched_run))
+        assert found is not None
+        return [chart.title for chart in found.charts]
+
+    title = "Labels and pseudo-labels: cosine of their gradients"
+    assert title not in titles()
+    with (watched_run / "metrics.csv").open("a", newline="") as file:
+        csv.writer(file).writerows([(5, 1, "train/gradient_cosine", 0.2), (10, 2, "train/gradient_cosine", -0.1)])
+    assert title in titles()
+    assert "-0.10" in " ".join(Page(report(watched_run).read_text()).text)
+
+
 def test_a_class_has_its_shares_and_what_its_labels_are_worth(watched_run: Path) -> None:
     found = trust(read_run(watched_run))
     assert found is not None

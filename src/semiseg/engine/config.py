@@ -53,7 +53,7 @@ class ScheduleConfig:
     """Length of a run and size of its steps.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: a number below 1, or a negative `conflict_every`.
     """
 
     epochs: int = 60
@@ -71,10 +71,20 @@ class ScheduleConfig:
     counts epochs."""
     log_every: int = 10
     """Steps between lines in the log."""
+    conflict_every: int = 0
+    """Steps between measurements of how far labels and pseudo-labels pull the student in the same direction: the cosine
+    of the gradients of both losses. Each takes a backward pass more. 0: never."""
 
     def __post_init__(self) -> None:
         """Refuse lengths and sizes below 1."""
         require_positive(self, "schedule", "epochs", "steps", "batch", "per_device", "checkpoint_every", "log_every")
+        if self.conflict_every < 0:
+            raise ConfigError(
+                f"conflict_every is {self.conflict_every}",
+                where="schedule.conflict_every",
+                expected="a number of steps, or 0 for never",
+                remedy="correct --schedule.conflict_every",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

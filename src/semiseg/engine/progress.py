@@ -94,6 +94,8 @@ class Progress:
         words = [self._place(step), f"loss {values['loss']:.3f} ({parts})"]
         if "confident" in values:
             words.append(f"confident {values['confident']:.0%}")
+        if "gradient_cosine" in values:
+            words.append(f"gradients' cosine {values['gradient_cosine']:+.2f}")
         words += [f"lr {values['lr']:.2g}", f"{values['images_per_second']:.1f} images/s"]
         if "gpu_gb" in values:
             words.append(f"{values['gpu_gb']:.1f} GB")

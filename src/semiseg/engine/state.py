@@ -36,6 +36,7 @@ class RunState:
     step: int = 0
     meter: Meter = field(default_factory=Meter)
     classes: Meter = field(default_factory=Meter)
+    conflict: Meter = field(default_factory=Meter)
 
 
 def first_state(task: Task) -> RunState:
@@ -57,14 +58,18 @@ def save_state(task: Task, state: RunState, writer: CheckpointWriter) -> None:
         "optimizer": optimizer_tensors(state.optimizer),
         "meter": sums,
         "classes": state.classes.tensors(task.processes),
+        "conflict": state.conflict.tensors(task.processes),
         "method": task.method.state(),
     }
     if state.teacher is not state.student:
         parts["teacher"] = state.teacher.state_dict()
     tensors = {f"{part}/{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
-    checkpoint = Checkpoint(
-        state.step, tensors, {"meter_steps": state.meter.steps, "classes_steps": state.classes.steps}
-    )
+    steps = {
+        "meter_steps": state.meter.steps,
+        "classes_steps": state.classes.steps,
+        "conflict_steps": state.conflict.steps,
+    }
+    checkpoint = Checkpoint(state.step, tensors, steps)
     task.processes.by_main(lambda: writer.save(checkpoint))
 
 
@@ -87,9 +92,9 @@ def restore_state(task: Task, state: RunState, say: Callable[[str], None]) -> No
         restore_optimizer(state.optimizer, checkpoint.part("optimizer"))
         task.method.restore(checkpoint.part("method"))
         state.meter.restore(checkpoint.state["meter_steps"], checkpoint.part("meter"), task.processes)
-        # Checkpoints of earlier versions know nothing of classes.
-        seen = checkpoint.state.get("classes_steps", 0)
-        state.classes.restore(seen, checkpoint.part("classes"), task.processes)
+        # Checkpoints of earlier versions know nothing of classes and of conflicts.
+        for name, meter in (("classes", state.classes), ("conflict", state.conflict)):
+            meter.restore(checkpoint.state.get(f"{name}_steps", 0), checkpoint.part(name), task.processes)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise RunError(
             f"the checkpoint of step {checkpoint.step} is not of this run ({type(error).__name__}: {error})",

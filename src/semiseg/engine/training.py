@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from semiseg.data import Batch, PixelCounts, iterate
 from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.engine.class_watch import ClassWatch
+from semiseg.engine.conflict import COSINE, Conflict
 from semiseg.engine.distributed import Processes
 from semiseg.engine.guard import PATIENCE, Guard
 from semiseg.engine.judging import evaluate_run, keep_any_model, write_report
@@ -140,8 +141,11 @@ def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, ba
     chunks = _next_chunks(task, batches)
     guard.remember()
     labeler = state.student if task.method.student_labels else state.teacher
-    logs, classes = _backward(task, wrapped, labeler, chunks)
+    every = task.schedule.conflict_every
+    conflict = Conflict(state.student, task.processes) if every and state.step % every == 0 else None
+    logs, classes = _backward(task, wrapped, labeler, chunks, conflict)
     task.method.remember(classes)
+    cosine = conflict.cosine() if conflict else None
     bad = guard.judge(logs["loss"], tuple(sample for chunk in chunks for sample in chunk.ids))
     guard.step(bad)
     if task.method.ema_teacher:
@@ -149,6 +153,8 @@ def train_step(task: Task, state: RunState, wrapped: nn.Module, guard: Guard, ba
     state.meter.add(logs, bad)
     if classes:  # none of a step that learns from labels alone
         state.classes.add(classes, bad)
+    if cosine is not None:  # the same in all processes
+        state.conflict.add({COSINE: cosine / task.processes.count}, bad)
     state.step += 1
 
 
@@ -180,7 +186,7 @@ def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
 
 @full_fp32()
 def _backward(
-    task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch]
+    task: Task, student: nn.Module, teacher: Segmenter, chunks: Sequence[Batch], conflict: Conflict | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Add up the gradients of a step's chunks; return what this process logs of the step, in all and by class."""
     logs: dict[str, Tensor] = {}
@@ -190,6 +196,8 @@ def _backward(
         with nullcontext() if last or not isinstance(student, DistributedDataParallel) else student.no_sync():
             with autocast(task.bf16, task.processes.device):
                 result = task.method.step(student, teacher, chunk)
+            if conflict is not None:
+                conflict.take(result)
             # DistributedDataParallel takes the mean over processes; the shares of the loss are to be added.
             (result.loss * task.processes.count).backward()
         _add(logs, {"loss": result.loss.detach(), **result.logs})
@@ -207,6 +215,8 @@ def _log_training(task: Task, state: RunState, guard: Guard, log: RunLog, progre
     if in_a_row >= PATIENCE:
         raise _not_finite(task, state, guard, in_a_row)
     values = {name: float(value) for name, value in state.meter.read(task.processes).items()}
+    cosines = state.conflict.read(task.processes)
+    values |= {COSINE: float(cosines[COSINE])} if COSINE in cosines else {}
     if SKIPPED in values:
         log.say(f"{values[SKIPPED]:.0f} steps up to step {state.step} skipped: loss or gradient not finite")
     values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}

@@ -69,6 +69,7 @@ class AllSpark(Method[AllSparkConfig]):
             loss=(loss_x + consistency.weight * loss_u) / 2,
             logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, self.selection),
             classes=self.seen_classes(pseudo, batch),
+            labeled=loss_x / 2,
         )
 
     def _sources(self, unlabeled_BND: Tensor, predicted_BKHW: Tensor, grid: tuple[int, int], place: Place) -> Tensor:

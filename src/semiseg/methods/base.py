@@ -34,11 +34,13 @@ class StepResult:
         loss: this chunk's share of the global batch's loss; shares add up over chunks and processes.
         logs: scalars to log, shares like the loss.
         classes: the same of each class, (K,): see `class_shares`. Empty where nothing is learned from pseudo-labels.
+        labeled: the part of `loss` that comes from labels, weighed as in it; None where that is all of it.
     """
 
     loss: Tensor
     logs: dict[str, Tensor]
     classes: dict[str, Tensor] = field(default_factory=dict)
+    labeled: Tensor | None = None
 
 
 class Method(ABC, Generic[C]):

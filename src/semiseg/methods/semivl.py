@@ -68,7 +68,7 @@ class SemiVL(Method[SemiVLConfig]):
             loss = loss + weight * loss_g
             logs["loss_g"] = weight * loss_g.detach()
         classes = self.seen_classes(seen.weak, batch)
-        return StepResult(loss=loss, logs=logs, classes=classes)
+        return StepResult(loss=loss, logs=logs, classes=classes, labeled=loss_x / 2)
 
     def _guided_losses(self, seen: Streams, batch: Batch) -> list[Tensor]:
         """Return each stream's loss against the guide's labels, divided by all pixels of the batch, as published."""

@@ -41,4 +41,5 @@ class UniMatchV1(Method[NoSettings]):
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs={**logs, "loss_fp": loss_fp.detach()},
             classes=self.seen_classes(seen.weak, batch),
+            labeled=loss_x / 2,
         )

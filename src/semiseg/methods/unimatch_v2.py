@@ -56,4 +56,5 @@ class UniMatchV2(Method[UniMatchV2Config]):
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
             classes=self.seen_classes(pseudo, batch),
+            labeled=loss_x / 2,
         )

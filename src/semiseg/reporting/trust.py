@@ -69,7 +69,8 @@ def trust(record: RunRecord) -> Trust | None:
     quality = record.quality
     if not record.windows and quality is None and "train/confident" not in record.metrics:
         return None
-    drawn = (_confident_chart(record), _class_chart(record), _right_chart(record), _reliability(quality))
+    of_training = (_confident_chart(record), _class_chart(record), _conflict_chart(record))
+    drawn = (*of_training, _right_chart(record), _reliability(quality))
     images = sorted(quality.images, key=lambda image: image.iou) if quality else []
     half = min(_IMAGES, len(images) // 2)
     return Trust(
@@ -160,6 +161,18 @@ def _class_chart(record: RunRecord) -> Chart | None:
         for place, k in enumerate(largest, start=1)
     ]
     return line_chart("The same, by pseudo-label", lines, x_name="step", show=percent, y_range=(0.0, 1.0))
+
+
+def _conflict_chart(record: RunRecord) -> Chart | None:
+    """Draw whether labels and pseudo-labels pull the same way, where that was measured (`schedule.conflict_every`)."""
+    found = record.metrics.get("train/gradient_cosine", ())
+    return line_chart(
+        "Labels and pseudo-labels: cosine of their gradients",
+        [Line(name="cosine", points=[(point.step, point.value) for point in found])],
+        x_name="step",
+        show="{:+.2f}".format,
+        y_range=(-1.0, 1.0),
+    )
 
 
 def _right_chart(record: RunRecord) -> Chart | None:
