@@ -50,6 +50,7 @@ class Conflict:
         labeled = self.processes.sum(torch.cat([gradient.flatten() for gradient in self._labeled]))
         whole = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in self.parameters])
         rest = whole - labeled
-        norms = labeled.norm(), rest.norm()
-        is_one = torch.minimum(*norms) <= _NOTHING * torch.maximum(*norms)
-        return (labeled.dot(rest) / (norms[0] * norms[1])).masked_fill(is_one, 0.0)
+        of_labeled, of_rest = torch.linalg.vector_norm(labeled), torch.linalg.vector_norm(rest)
+        is_one = torch.minimum(of_labeled, of_rest) <= _NOTHING * torch.maximum(of_labeled, of_rest)
+        cosine: Tensor = labeled.dot(rest) / (of_labeled * of_rest)
+        return cosine.masked_fill(is_one, 0.0)
