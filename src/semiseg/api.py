@@ -172,8 +172,8 @@ def evaluate(
         flip=flip,
     )
     judges, evaluator = open_judges(directory, card, data, inference)
-    samples = evaluator.samples
-    found = check_labeled(samples, judges.spec, evaluator.max_pixels, Ticker("val samples checked"))
+    samples, spec = evaluator.samples, evaluator.spec
+    found = check_labeled(samples, spec, evaluator.max_pixels, Ticker("val samples checked"))
     report_progress = progress or (lambda done, count: None)
     report_progress(0, len(samples))
     result = evaluator.evaluate(
@@ -184,7 +184,7 @@ def evaluate(
         images=len(samples),
         origin=judges.val.origin,
         trained_on=tuple(judges.trained_on(found.files)),
-        notes=(*judges.notes, *judges.changed(found.files)),
+        notes=(*judges.notes, *replace(spec.shown, bands=None).notes(), *judges.changed(found.files)),
     )
 
 
@@ -204,7 +204,8 @@ def open_judges(
     """
     trained = config_of_run(directory.parent)
     judges = find_judges(data, trained.data if trained else None, RunDirectory(directory.parent).data)
-    spec, config = judges.spec, data or cast(Config, trained).data
+    config = data or cast(Config, trained).data
+    spec = replace(judges.spec, long_side=card.long_side)  # as the model was trained, whatever the data say
     if spec.classes != card.classes:
         raise DataError(
             f"the data set {spec.name} has other classes than the model: {', '.join(spec.classes)}",

@@ -144,6 +144,7 @@ def make_task(
         tile=config.evaluation.tile,
         bands=spec.bands,
         levels=spec.levels,
+        long_side=spec.long_side,
         precision=config.precision,
         model=student.config,
         training=Training(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from semiseg.api import ModelEvaluation, TrainedRun, evaluate, train
 from semiseg.assembly import run_name
 from semiseg.config import Config, make_config
 from semiseg.data import Sample, load_dataset
+from semiseg.data.bands import Shown
 from semiseg.data.prefetch import prefetch
+from semiseg.data.reduction import reduced_size
 from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.data.taught import FACTS, label_path, write_label
 from semiseg.data.yaml_file import read_yaml
@@ -28,6 +30,7 @@ from semiseg.methods import find_method
 from semiseg.models import ModelConfig, find_model, load_model, read_card
 from semiseg.models.hub import WEIGHTS
 from semiseg.prediction import Predictor
+from semiseg.prediction.frames import Frames
 from semiseg.reporting import report
 
 SCALES = (0.75, 1.0, 1.25)
@@ -60,6 +63,7 @@ class Judged:
         name: of its run.
         encoder: of the model.
         parameters: of the model.
+        long_side: what longer val images were reduced to, pixels; None: all are as they are.
         measure: the data set's score.
         score: 0 to 1.
         seconds: for one val image, reading it and the metrics with it, on this machine.
@@ -68,6 +72,7 @@ class Judged:
     name: str
     encoder: str
     parameters: int
+    long_side: int | None
     measure: Score
     score: float
     seconds: float
@@ -182,12 +187,14 @@ def write_labels(
 
     Of several teachers each has a vote on each pixel, whatever its confidence: a teacher of sharp probabilities would
     else outvote the others (V-PET). Ties, and the confidence of the label, go by the mean of their probabilities.
+    Each teacher sees an image as it was trained to see them (`data.long_side`); the label is of the size at which the
+    student reads the image.
 
     Args:
         teachers: run or model directories.
         samples: the images.
         folder: where the labels go.
-        config: device and precision; and the largest image that is opened.
+        config: device and precision; and the largest image that is opened, and how large it is read.
         scales: the sizes at which each image is seen.
         flip: whether each is seen mirrored too.
         progress: called with the number of images that have a label, and of all.
@@ -195,24 +202,33 @@ def write_labels(
     Raises:
         SemisegError: no usable model, teachers of different classes, a folder of other labels, an unreadable image.
     """
-    _open_folder(folder, teachers, scales, flip)
+    _open_folder(folder, teachers, config.data.long_side, scales, flip)
     waiting = [sample for sample in samples if not label_path(folder, sample).is_file()]
     kept, report_progress = len(samples) - len(waiting), progress or (lambda done, count: None)
     report_progress(kept, len(samples))
     began = time.monotonic()
     predictors = [Predictor.load(teacher, config.device, config.precision) for teacher in teachers] if waiting else []
+    by_look = {each.shown: each for each in predictors}
 
-    def read(sample: Sample) -> tuple[Sample, Any]:
-        return sample, predictors[0].open(sample.frames, config.data.max_pixels)
+    def read(sample: Sample) -> tuple[Sample, dict[Shown, Frames]]:
+        opened = {shown: each.open(sample.frames, config.data.max_pixels) for shown, each in by_look.items()}
+        return sample, {shown: _of_student(frames, config) for shown, frames in opened.items()}
 
     for number, (sample, frames) in enumerate(prefetch(read, waiting, ahead=_AHEAD), start=1):
         found = [
-            each.predict_one(*frames, probabilities=True, scales=scales, flip=flip).probabilities_KHW
+            each.predict_frames(frames[each.shown], probabilities=True, scales=scales, flip=flip).probabilities_KHW
             for each in predictors
         ]
         write_label(label_path(folder, sample), *vote([kept_KHW for kept_KHW in found if kept_KHW is not None]))
         report_progress(kept + number, len(samples))
     return Labelling(folder=folder, made=len(waiting), kept=kept, seconds=time.monotonic() - began)
+
+
+def _of_student(frames: Frames, config: Config) -> Frames:
+    """Ask for a prediction of the size at which the student reads an image."""
+    height, width = frames.size
+    columns, rows = reduced_size((width, height), config.data.long_side)
+    return replace(frames, size=(rows, columns))
 
 
 def vote(probabilities: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -232,7 +248,9 @@ def vote(probabilities: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.uint8
     return label_HW.astype(np.uint8), confidence_HW
 
 
-def _open_folder(folder: Path, teachers: Sequence[Path], scales: Sequence[float], flip: bool) -> None:
+def _open_folder(
+    folder: Path, teachers: Sequence[Path], long_side: int | None, scales: Sequence[float], flip: bool
+) -> None:
     """Write who labels here and how, or refuse a folder where others did.
 
     Raises:
@@ -251,14 +269,16 @@ def _open_folder(folder: Path, teachers: Sequence[Path], scales: Sequence[float]
         "classes": list(cards[0].classes),
         "scales": list(scales),
         "flip": flip,
+        "long_side": long_side,
     }
     path = folder / FACTS
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(facts, indent=1) + "\n")
-    elif read_json(path) != facts:
+    elif {"long_side": None, **read_json(path)} != facts:
         raise DataError(
-            "the folder holds labels that were made otherwise: by other teachers, or teachers that have learned since",
+            "the folder holds labels that were made otherwise: by other teachers, by teachers that have learned since, "
+            "or of images read at another size",
             where=path,
             remedy="name another folder with --labels DIR, or remove this one",
         )
@@ -278,6 +298,10 @@ def _account(runs: Sequence[Path], config: Config, labels: Labelling) -> tuple[s
         f"{1 / each.seconds:.3g} val images a second on this machine"
         for each in (*teachers, student)
     ]
+    sizes = {each.name: each.long_side for each in (*teachers, student)}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name}: {side or 'as they are'}" for name, side in sizes.items())
+        details.append(f"these scores are of images of different sizes (data.long_side, {listed})")
     made = f"{labels.made:,} labels made in {labels.seconds:.0f} s" if labels.made else "no label had to be made"
     return headline, (*details, f"{made}, {labels.kept:,} were there before; they lie in {labels.folder}")
 
@@ -297,6 +321,7 @@ def _judge(run: Path, config: Config) -> Judged:
         name=run.name,
         encoder=card.model.encoder,
         parameters=sum(parameter.numel() for parameter in segmenter.parameters()),
+        long_side=card.long_side,
         measure=found.score,
         score=found.scores[found.score],
         seconds=(marks[-1] - marks[0]) / found.images,

@@ -67,10 +67,10 @@ def test_a_plain_evaluation_finds_the_same_miou(ground: Ground) -> None:
 
 
 def test_loader_and_memory_are_measured_on_both_sides(ground: Ground) -> None:
-    names = ["unlabeled/images", "loader/png2048", "memory/vit_nano/64"]
+    names = ["unlabeled/images", "loader/png2048", "loader/jpeg4000", "memory/vit_nano/64"]
     for bench in choose(BENCHES, names):
         (row,) = bench.measure(ground)
-        assert row.ratios()["fast"] > 0, bench.name
+        assert min(row.ratios().values()) > 0, bench.name
 
 
 def test_a_profile_finds_each_kind_of_work_in_both_steps(ground: Ground) -> None:

@@ -17,7 +17,7 @@ import semiseg
 from semiseg.api import recipe_config, train
 from semiseg.cli import main
 from semiseg.data import DataConfig, load_dataset
-from semiseg.data.bands import Bands, picture_size, read_picture, read_values
+from semiseg.data.bands import Bands, Shown, picture_size, read_picture, read_values
 from semiseg.data.folders import find_samples
 from semiseg.data.levels import measure_levels
 from semiseg.data.spec import read_spec
@@ -51,7 +51,7 @@ class TestReading:
     def test_three_of_many_bands_are_shown_in_their_order(self, tmp_path: Path, suffix: str) -> None:
         path = save(FIVE, tmp_path / f"a{suffix}")
         bands = Bands(chosen=(4, 3, 1), levels=((0, 1000), (500, 1500), (0, 4095)))
-        shown = np.asarray(read_picture(path, bands=bands))
+        shown = np.asarray(read_picture(path, shown=Shown(bands=bands)))
         wanted = [FIVE[..., 3] / 1000 * 255, (FIVE[..., 2] - 500.0) / 1000 * 255, FIVE[..., 0] / 4095 * 255]
         np.testing.assert_allclose(shown, np.stack(wanted, -1).clip(0, 255), atol=0.51)
         assert picture_size(path, bands=bands) == (32, 24)
@@ -59,7 +59,7 @@ class TestReading:
     @pytest.mark.parametrize("name", ["a.tif", "a.npy", "a.png"])
     def test_one_band_is_gray(self, tmp_path: Path, name: str) -> None:
         path = save(FIVE[..., :1], tmp_path / name)
-        shown = np.asarray(read_picture(path, bands=Bands(levels=((0, 4095),))))
+        shown = np.asarray(read_picture(path, shown=Shown(bands=Bands(levels=((0, 4095),)))))
         assert shown.shape == (24, 32, 3)
         np.testing.assert_allclose(shown, np.repeat(FIVE[..., :1] / 4095 * 255, 3, -1), atol=0.51)
 
@@ -73,7 +73,8 @@ class TestReading:
     def test_floats_and_what_is_no_number(self, tmp_path: Path) -> None:
         values = np.array([[[0.0], [0.5], [np.nan]], [[1.0], [-np.inf], [np.inf]]], dtype=np.float32)
         for name in ("a.npy", "a.tif"):
-            shown = np.asarray(read_picture(save(values, tmp_path / name), bands=Bands(levels=((0, 1),))))
+            unit = Shown(bands=Bands(levels=((0, 1),)))
+            shown = np.asarray(read_picture(save(values, tmp_path / name), shown=unit))
             assert shown[..., 0].tolist() == [[0, 128, 0], [255, 0, 255]]
 
     def test_photographs_beside_them_are_read_upright(self, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ class TestReading:
         exif[0x0112] = 6
         Image.new("RGB", (8, 4), (10, 20, 30)).save(tmp_path / "a.png", exif=exif)
         bands = Bands(levels=((0, 255),) * 3)
-        shown = read_picture(tmp_path / "a.png", bands=bands)
+        shown = read_picture(tmp_path / "a.png", shown=Shown(bands=bands))
         assert shown.size == picture_size(tmp_path / "a.png", bands=bands) == (4, 8)
         assert shown.getpixel((0, 0)) == (10, 20, 30)
 
@@ -97,7 +98,7 @@ class TestReading:
     def test_what_does_not_fit_is_named(self, tmp_path: Path, suffix: str, bands: Bands, message: str) -> None:
         path = save(FIVE, tmp_path / f"a{suffix}")
         with pytest.raises(DataError, match=rf"(?s){message}.*a\{suffix}.*remedy"):
-            read_picture(path, bands=bands)
+            read_picture(path, shown=Shown(bands=bands))
 
     def test_arrays_are_bounded_and_hold_numbers(self, tmp_path: Path) -> None:
         bands = Bands(levels=((0, 1),))
@@ -174,7 +175,7 @@ def test_a_model_sees_new_images_as_it_saw_those_it_learned_from(
     summary = semiseg.predict(run.path, root / "images", tmp_path / "out", device="cpu")
     assert (summary.images, summary.unreadable) == (6, ())
     file = next((root / "images").iterdir())
-    shown = np.asarray(read_picture(file, bands=spec.shown))
+    shown = np.asarray(read_picture(file, shown=spec.shown))
     by_file, by_array = (semiseg.load(run.path, "cpu").mask(picture) for picture in (file, shown))
     np.testing.assert_array_equal(by_file, by_array)
     config = json.loads((run.path / "model/config.json").read_text())

@@ -13,7 +13,7 @@ from PIL import Image
 from semiseg.data.predicted import MARKER
 from semiseg.errors import ConfigError, DataError, FileError, ModelError
 from semiseg.prediction import Predictor, folder, geotiff, predict
-from semiseg.prediction.frames import Raster
+from semiseg.prediction.frames import Frames
 
 
 def tree(root: Path) -> list[str]:
@@ -45,7 +45,7 @@ def test_reading_the_model_and_writing_overlap(
     """The model holds the first picture until the second is read, and its writing waits until the model has that."""
     read, predicted, written = list[int](), list[int](), list[int]()
     second_is_read, second_is_predicted = threading.Event(), threading.Event()
-    open_, predict_one, write = Predictor.open, Predictor.predict_one, folder._write
+    open_, predict_frames, write = Predictor.open, Predictor.predict_frames, folder._write
 
     def opening(self: Predictor, *given: Any) -> Any:
         read.append(1)
@@ -58,7 +58,7 @@ def test_reading_the_model_and_writing_overlap(
         if len(predicted) == 2:
             second_is_predicted.set()
         assert second_is_read.wait(60), "nothing is read ahead of the model"
-        return predict_one(self, *given, **options)
+        return predict_frames(self, *given, **options)
 
     def writing(result: Any) -> Any:
         written.append(1)
@@ -66,7 +66,7 @@ def test_reading_the_model_and_writing_overlap(
         return write(result)
 
     monkeypatch.setattr(Predictor, "open", opening)
-    monkeypatch.setattr(Predictor, "predict_one", predicting)
+    monkeypatch.setattr(Predictor, "predict_frames", predicting)
     monkeypatch.setattr(folder, "_write", writing)
     assert predict(predictor, photos, tmp_path / "out").images == len(written) == 3
 
@@ -271,12 +271,11 @@ def test_a_long_folder_is_streamed(predictor: Predictor, tmp_path: Path, monkeyp
     read = Predictor.open
     save = predict.__globals__["save_picture"]
 
-    def counted_read(*arguments: Any) -> tuple[Raster, ...]:
+    def counted_read(*arguments: Any) -> Frames:
         nonlocal open_now, most
-        open_now += isinstance(arguments[1][0], Path)  # what was read is opened again when it is predicted
+        open_now += 1
         most = max(most, open_now)
-        frames: tuple[Raster, ...] = read(*arguments)
-        return frames
+        return read(*arguments)
 
     def counted_save(*arguments: object, **options: object) -> None:
         nonlocal open_now

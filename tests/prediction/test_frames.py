@@ -23,7 +23,7 @@ def photo(seed: int = 0, height: int = 30, width: int = 20) -> NDArray[np.uint8]
 def test_a_piece_is_the_same_of_all_frames(tmp_path: Path, write_tif: Writer) -> None:
     """An array, and a file that is read where it is asked for."""
     before, after = photo(0), photo(1)
-    frames = open_frames((before, write_tif(tmp_path / "b.tif", after.transpose(2, 0, 1))), 2)
+    frames = open_frames((before, write_tif(tmp_path / "b.tif", after.transpose(2, 0, 1))), 2).pictures
     assert isinstance(frames[1], GeoTiff)
     piece = read_piece(frames, slice(5, 12), slice(3, 20))
     assert np.array_equal(piece, np.stack([before[5:12, 3:20], after[5:12, 3:20]]))
@@ -44,8 +44,8 @@ def test_the_place_is_that_of_whichever_frame_says(tmp_path: Path, write_tif: Wr
     path = write_tif(tmp_path / "a.tif", photo().transpose(2, 0, 1))
     place = GeoTiff(path).georeference
     for pictures in [(path, path), (path, photo()), (photo(), path)]:
-        assert georeference(open_frames(pictures, 2)) == place
-    assert georeference(open_frames((photo(), photo()), 2)) is None
+        assert georeference(open_frames(pictures, 2).pictures) == place
+    assert georeference(open_frames((photo(), photo()), 2).pictures) is None
 
 
 def test_without_rasterio_a_geotiff_is_a_tiff(
@@ -53,13 +53,13 @@ def test_without_rasterio_a_geotiff_is_a_tiff(
 ) -> None:
     path = write_tif(tmp_path / "a.tif", photo().transpose(2, 0, 1))
     monkeypatch.setattr(geotiff, "find_spec", lambda name: None)
-    frames = open_frames((path,), 1)
+    frames = open_frames((path,), 1).pictures
     assert isinstance(frames[0], np.ndarray)
     assert np.array_equal(frames[0], photo())
 
 
 def test_a_plain_tiff_never_needs_rasterio(tmp_path: Path) -> None:
     Image.fromarray(photo()).save(tmp_path / "a.tif")
-    frames = open_frames((tmp_path / "a.tif",), 1)
+    frames = open_frames((tmp_path / "a.tif",), 1).pictures
     assert isinstance(frames[0], np.ndarray)
     assert np.array_equal(frames[0], photo())

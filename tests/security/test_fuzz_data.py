@@ -24,7 +24,7 @@ from PIL import Image
 from rasterio.io import MemoryFile
 
 from semiseg.data import DataConfig, DatasetSpec, check_dataset, load_dataset
-from semiseg.data.bands import Bands, picture_size, read_picture
+from semiseg.data.bands import Bands, Shown, picture_size, read_picture
 from semiseg.data.lists import Sample, read_list, write_list
 from semiseg.data.looking import look_at_header, look_at_images, look_at_labeled
 from semiseg.data.manifest import read_manifest
@@ -168,7 +168,7 @@ def test_fuzz_images(tmp_path: Path, kind: str, data: st.DataObject) -> None:
         assert sorted(size) == sorted(image.size)
     for bands in BANDS:
         size = tried(lambda bands=bands: picture_size(path, MAX_PIXELS, bands))
-        image = tried(lambda bands=bands: read_picture(path, MAX_PIXELS, bands))
+        image = tried(lambda bands=bands: read_picture(path, MAX_PIXELS, Shown(bands=bands)))
         if image is not None:
             assert image.mode == "RGB"
             assert size is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 from semiseg.augment import StrongViewConfig
 from semiseg.data import DataConfig, Division, TrainStream
 from semiseg.data.datasets import load_dataset
+from semiseg.data.reduction import MOST_CROPS
 from semiseg.methods.consistency import recoloured
 from semiseg.models.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 
@@ -44,23 +45,35 @@ def _small(ground: Ground) -> DataConfig:
 
 def _large(ground: Ground) -> DataConfig:
     """Draw pictures as large as Cityscapes' and about as costly to decode, 2.3 MB each, and return their settings."""
-    root, size = ground.folder / "large", (256, 128) if ground.machine.quick else (2048, 1024)
+    root = _drawn(ground.folder / "large", (256, 128) if ground.machine.quick else (2048, 1024), "png")
+    return DataConfig(root=str(root), crop=64 if ground.machine.quick else 798)
+
+
+def _photographs(ground: Ground) -> DataConfig:
+    """Draw pictures as large as a telephone's, 12 megapixels, and return their settings."""
+    root = _drawn(ground.folder / "photographs", (400, 300) if ground.machine.quick else (4000, 3000), "jpg")
+    return DataConfig(root=str(root), crop=32 if ground.machine.quick else 256)
+
+
+def _drawn(root: Path, size: tuple[int, int], suffix: str) -> Path:
+    """Draw ten pictures, if they are not there yet."""
     if not root.exists():
         for name in ("images", "masks"):
             (root / name).mkdir(parents=True)
         for number in range(10):
-            _draw(root, number, size)
-        (root / "dataset.yaml").write_text("name: large\nclasses: [zero, one, two, three]\n", encoding="utf-8")
-    return DataConfig(root=str(root), crop=64 if ground.machine.quick else 798)
+            _draw(root, number, size, suffix)
+        text = f"name: {root.name}\nclasses: [zero, one, two, three]\n"
+        (root / "dataset.yaml").write_text(text, encoding="utf-8")
+    return root
 
 
-def _draw(root: Path, number: int, size: tuple[int, int]) -> None:
+def _draw(root: Path, number: int, size: tuple[int, int], suffix: str) -> None:
     """Draw soft blots with the noise of a camera, and for the first four pictures a mask."""
     rng = np.random.default_rng(number)
     coarse = Image.fromarray(rng.integers(0, 256, (8, 16, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
     noise = rng.normal(0, 1.2, (size[1], size[0], 3)).round()
     pixels = np.clip(np.asarray(coarse, dtype=np.float64) + noise, 0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(root / "images" / f"{number}.png")
+    Image.fromarray(pixels).save(root / "images" / f"{number}.{suffix}", quality=92)
     if number < 4:
         mask = Image.fromarray(rng.integers(0, 4, (8, 16), dtype=np.uint8)).resize(size, Image.Resampling.NEAREST)
         mask.save(root / "masks" / f"{number}.png")
@@ -71,7 +84,8 @@ SMALL, LARGE = Images("images", 322, _small), Images("png2048", 798, _large)
 
 def measure_loader(images: Images, ground: Ground) -> Iterator[Row]:
     """Time what a loader process does for a crop: labeled and unlabeled ones in equal parts."""
-    stream, plain, config = _sides(images, ground, 2, 2)
+    config = images.config(ground)
+    stream, plain = _sides(config, 2, 2)
     numbers = count()
     work = {"fast": lambda: stream[next(numbers)], PLAIN: lambda: next(plain)}
     timed = alternate(work, rounds=ground.rounds, device=torch.device("cpu"), budget=ground.budget)
@@ -84,9 +98,28 @@ def measure_loader(images: Images, ground: Ground) -> Iterator[Row]:
     yield Row(name=f"loader/{images.name}", unit="crop", sides=sides, facts=facts)
 
 
+def measure_photographs(ground: Ground) -> Iterator[Row]:
+    """Time crops of photographs that are read reduced beside crops of all their pixels."""
+    config = _photographs(ground)
+    long_side = MOST_CROPS * config.crop
+    whole, plain = _sides(config, 2, 2)
+    reduced, _ = _sides(replace(config, long_side=long_side), 2, 2)
+    numbers = count()
+    work = {
+        f"long_side {long_side}": lambda: reduced[next(numbers)],
+        "whole": lambda: whole[next(numbers)],
+        PLAIN: lambda: next(plain),
+    }
+    timed = alternate(work, rounds=ground.rounds, device=torch.device("cpu"), budget=ground.budget)
+    facts = {"crop": config.crop, "images": "drawn JPEG of 4000 x 3000", "note": "plain and whole crop all pixels"}
+    sides = {name: side.divided(4) for name, side in timed.items()}
+    yield Row(name="loader/jpeg4000", unit="crop", sides=sides, facts=facts)
+
+
 def measure_unlabeled(images: Images, ground: Ground) -> Iterator[Row]:
     """Time reading, cropping and both strong views, ours on the device."""
-    stream, plain, config = _sides(images, ground, LABELED, UNLABELED)
+    config = images.config(ground)
+    stream, plain = _sides(config, LABELED, UNLABELED)
     numbers, device = count(), ground.machine.device
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -108,11 +141,8 @@ def _named(images: Images, ground: Ground) -> str:
     return ground.images if images is SMALL else "drawn PNG of 2048 x 1024"
 
 
-def _sides(
-    images: Images, ground: Ground, labeled: int, unlabeled: int
-) -> tuple[TrainStream, Iterator[object], DataConfig]:
+def _sides(config: DataConfig, labeled: int, unlabeled: int) -> tuple[TrainStream, Iterator[object]]:
     """Return our batches and the plain ones, both read in this process."""
-    config = images.config(ground)
     dataset = load_dataset(config)
     stream = TrainStream(
         dataset,
@@ -128,11 +158,16 @@ def _sides(
         Labeled(dataset.labeled, config.crop, config.scale, norm),
         Unlabeled(dataset.unlabeled, config.crop, config.scale, norm),
     )
-    return stream, batches(*parts, (labeled, unlabeled), 0, pin=False), config
+    return stream, batches(*parts, (labeled, unlabeled), 0, pin=False)
 
 
-BENCHES = tuple(
-    Bench(name=f"{kind}/{images.name}", measure=lambda ground, images=images, measure=measure: measure(images, ground))
-    for kind, measure in (("loader", measure_loader), ("unlabeled", measure_unlabeled))
-    for images in (SMALL, LARGE)
+BENCHES = (
+    *(
+        Bench(
+            name=f"{kind}/{images.name}", measure=lambda ground, images=images, measure=measure: measure(images, ground)
+        )
+        for kind, measure in (("loader", measure_loader), ("unlabeled", measure_unlabeled))
+        for images in (SMALL, LARGE)
+    ),
+    Bench(name="loader/jpeg4000", measure=measure_photographs),
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from semiseg.data.bands import bands_of, image_suffixes
+from semiseg.data.bands import image_suffixes
 from semiseg.errors import DataError
 from semiseg.models import ModelCard
-from semiseg.prediction.frames import Raster, open_frames
+from semiseg.prediction.frames import Raster, open_frames, shown_to
 
 KEPT = 16
 """Uploads that stay; the oldest goes when another comes."""
@@ -29,8 +30,8 @@ class Pictures:
     """
 
     def __init__(self, folder: Path, card: ModelCard, max_pixels: int) -> None:
-        self.bands = bands_of(card.bands, card.levels)
-        self.suffixes = image_suffixes(self.bands)
+        self.suffixes = image_suffixes(shown_to(card).bands)
+        self._shown = replace(shown_to(card), long_side=None)  # people see the pictures as large as they are
         self.max_pixels = max_pixels
         self._folder = folder
         self._paths: dict[str, Path] = {}
@@ -87,7 +88,7 @@ class Pictures:
         return name, width, height
 
     def shown(self, name: str) -> Image.Image:
-        """Return a picture as the model sees it, in the size that the page draws.
+        """Return a picture in the bands that the model sees, and in the size that the page draws.
 
         Raises:
             KeyError: nothing is called so.
@@ -98,7 +99,7 @@ class Pictures:
         return Image.fromarray(raster[:, :][::step, ::step])
 
     def _opened(self, path: Path) -> Raster:
-        return open_frames((path,), 1, self.max_pixels, self.bands)[0]
+        return open_frames((path,), 1, self.max_pixels, self._shown).pictures[0]
 
 
 def thinning(height: int, width: int) -> int:

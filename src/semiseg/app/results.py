@@ -68,9 +68,9 @@ def predicted(predictor: Predictor, frames: Sequence[Path], max_pixels: int) -> 
     Raises:
         DataError: pictures that cannot be read, or do not fit each other or the model.
     """
-    rasters = predictor.open(frames, max_pixels)
+    opened = predictor.open(frames, max_pixels)
     began = time.perf_counter()
-    found = predictor.predict_one(*rasters, confidence=True)
+    found = predictor.predict_frames(opened, confidence=True)
     seconds = time.perf_counter() - began
     assert found.confidence_HW is not None
     return Result(found.mask_HW, (found.confidence_HW * 255).round().astype(np.uint8), seconds)

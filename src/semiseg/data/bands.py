@@ -30,6 +30,7 @@ from semiseg.data.reading import (
     upright,
     upright_size,
 )
+from semiseg.data.reduction import reduce_image, reduced_size
 from semiseg.errors import DataError, SemisegError
 
 ARRAY_SUFFIX = ".npy"
@@ -97,6 +98,35 @@ class Bands:
             raise _wrong_bands(f"image with {' and '.join(sorted(dtypes))} pixels", path, self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """How images are shown to a model.
+
+    Attributes:
+        bands: which of their bands and values; None: photographs, as they are.
+        long_side: what is longer is shown reduced, see `semiseg.data.reduction`; None: as large as it is.
+    """
+
+    bands: Bands | None = None
+    long_side: int | None = None
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) at which an image of `size` is shown."""
+        return reduced_size(size, self.long_side)
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what is not as it is in the files."""
+        bands = (self.bands.text(),) if self.bands else ()
+        if self.long_side is None:
+            return bands
+        reduced = f"images longer than {self.long_side:,} pixels, and their masks, are read reduced to that"
+        return (*bands, f"{reduced} (data.long_side); figures are of this size")
+
+
+AS_IS = Shown()
+"""Photographs, as large as they are."""
+
+
 def bands_of(chosen: Sequence[int], levels: Sequence[tuple[float, float]]) -> Bands | None:
     """Return how images are shown, None for photographs, of which nothing needs to be said."""
     return Bands(chosen=tuple(chosen), levels=tuple(levels)) if chosen or levels else None
@@ -118,19 +148,21 @@ def image_suffixes(bands: Bands | None) -> tuple[str, ...]:
     return IMAGE_SUFFIXES if bands is None else (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
 
 
-def read_picture(path: Path, max_pixels: int = MAX_PIXELS, bands: Bands | None = None) -> Image.Image:
-    """Decode an image as 8-bit RGB, upright.
+def read_picture(path: Path, max_pixels: int = MAX_PIXELS, shown: Shown = AS_IS) -> Image.Image:
+    """Decode an image as 8-bit RGB, upright, in the size at which it is shown.
 
     Raises:
         DataError: as `read_image`; or the bands do not fit the image, or rasterio is needed and not installed.
     """
-    if bands is None:
-        return read_image(path, max_pixels)
-    return Image.fromarray(bands.picture(read_values(path, max_pixels, bands.chosen), path))
+    if shown.bands is None:
+        return read_image(path, max_pixels, shown.long_side)
+    values_HWC = read_values(path, max_pixels, shown.bands.chosen)
+    image = Image.fromarray(shown.bands.picture(values_HWC, path))
+    return reduce_image(image, shown.size(image.size))
 
 
 def picture_size(path: Path, max_pixels: int = MAX_PIXELS, bands: Bands | None = None) -> tuple[int, int]:
-    """Return (width, height) of the upright image from its header alone; raises as `read_picture`."""
+    """Return (width, height) of the upright image, as the file has it, from its header; raises as `read_picture`."""
     if bands is None:
         return image_size(path, max_pixels)
     if path.suffix.lower() == ARRAY_SUFFIX:
@@ -154,7 +186,7 @@ def read_values(path: Path, max_pixels: int = MAX_PIXELS, chosen: Sequence[int] 
     with _opened(path, max_pixels) as image, _reading(path):
         if image is not None:
             image.load()
-            shown = upright(image)
+            shown = upright(image, image)
             is_gray = shown.mode in (*WIDE_MODES, "L")
             values = np.asarray(shown if is_gray else shown.convert("RGB"))
             return _chosen(values[..., None] if is_gray else values, chosen, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 
-from semiseg.data.bands import Bands
+from semiseg.data.bands import Shown
 from semiseg.data.datasets import Dataset
 from semiseg.data.findings import Alone, Findings, Peers
 from semiseg.data.index import in_memory, named
@@ -65,7 +65,7 @@ def look_at_all(
     dataset: Dataset,
     max_pixels: int,
     *,
-    unlabeled: Callable[[Sample, int, Bands | None], Look] | None,
+    unlabeled: Callable[[Sample, int, Shown], Look] | None,
     peers: Peers | None = None,
     damaged: Collection[str] = (),
     tick: Tick = no_tick,
@@ -80,15 +80,15 @@ def look_at_all(
         damaged: unlabeled samples that are known to be damaged.
         tick: called with the number of samples done and of all, of this process.
     """
-    found, peers, bands = Findings(), peers or Alone(), dataset.spec.shown
+    found, peers, shown = Findings(), peers or Alone(), dataset.spec.shown
     known = named(dataset.unlabeled, damaged)
     jobs: list[_Job] = []
     for part, samples in (("labeled", dataset.labeled), ("val", dataset.val)):
         jobs += [(part, sample, lambda sample: look_at_labeled(sample, dataset.spec, max_pixels)) for sample in samples]
     if unlabeled:
         unmasked = [sample for sample in in_memory(dataset.unlabeled) if sample.id not in damaged]
-        jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels, bands)) for sample in unmasked]
-        jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels, bands)) for sample in known]
+        jobs += [("unlabeled", sample, lambda sample: unlabeled(sample, max_pixels, shown)) for sample in unmasked]
+        jobs += [("damaged", sample, lambda sample: look_at_images(sample, max_pixels, shown)) for sample in known]
     _look(found, jobs, peers, tick)
     found = found.shared(peers)
     found.faults += [(len(jobs), fault) for fault in dataset.faults if unlabeled]

@@ -58,6 +58,10 @@ class DataConfig:
     """Gigabytes of decoded images and masks to keep in `decoded/` of the user's cache (`$SEMISEG_CACHE`, else
     `~/.cache/semiseg`), half of them for labeled ones, so that a file is decoded once and not in every epoch; 0: none.
     It pays for PNGs of megapixels: 2048 x 1024 takes 6 MB."""
+    long_side: int | None = None
+    """For photographs much larger than the crop: images whose longer side is longer are read reduced to so many pixels,
+    32 or more, masks with them. Training, evaluation and pictures see the smaller images; the model keeps the number,
+    and its predictions come back in the size of each photograph. Default: as large as they are."""
     max_pixels: int = MAX_PIXELS
     """Largest image that is opened, in pixels."""
     manifest: str | None = None
@@ -76,6 +80,7 @@ class DataConfig:
         self._require("held_out", 0 <= self.held_out <= 0.9, "a part from 0 to 0.9")
         self._require("quarantine", 0 <= self.quarantine <= 1, "a part from 0 to 1")
         self._require("cache", self.cache >= 0, "gigabytes, 0 or more")
+        self._require("long_side", self.long_side is None or self.long_side >= 32, "32 pixels or more")
         self._require("split_seed", self.split_seed >= 0, "a number >= 0")
 
     def _require(self, name: str, holds: bool, expected: str) -> None:

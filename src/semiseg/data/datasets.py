@@ -92,7 +92,7 @@ def load_dataset(config: DataConfig, tick: Tick = no_tick) -> Dataset:
     """
     source = open_source(config)
     lists = find_lists(source)
-    notes: list[str] = [source.spec.shown.text()] if source.spec.shown else []
+    notes = list(source.spec.shown.notes())
     labeled, unlabeled, val = _listed(source, lists, notes) if lists else _drawn(source, notes)
     if config.accepted is not None:
         labeled, unlabeled = _with_accepted(Path(config.accepted), source, labeled, unlabeled, notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, Protocol
 
 from semiseg.data.fingerprints import Fingerprint
@@ -11,6 +12,7 @@ from semiseg.data.likeness import Print, alike
 from semiseg.data.lists import Sample
 from semiseg.data.looking import Look
 from semiseg.data.palette import Colour
+from semiseg.data.reduction import advised_long_side
 from semiseg.data.spec import DatasetSpec
 from semiseg.errors import DataError, some
 
@@ -56,6 +58,7 @@ class Findings:
         colours: by value of masks with a palette, its colour and the first such mask that shows it.
         prints: by part and sample, what its images look like, where they were decoded.
         damaged: samples that were known to be damaged and still are, and why.
+        sides: the longer side of the images, and how many samples have it.
         clash: what is wrong with two masks that give a value different colours, or None.
     """
 
@@ -66,6 +69,7 @@ class Findings:
     colours: dict[int, tuple[Colour, str]] = field(default_factory=dict)
     prints: dict[str, dict[str, Print]] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    sides: dict[int, int] = field(default_factory=dict)
     clash: str | None = None
 
     def add(self, part: str, sample: Sample, look: Look) -> None:
@@ -75,6 +79,7 @@ class Findings:
         for value, colour in look.colours.items():
             self._hold(value, colour, str(look.mask))
         self.files |= look.files
+        self.sides[max(look.size)] = self.sides.get(max(look.size), 0) + 1
         images, pixels = self.images.setdefault(part, {}), self.pixels.setdefault(part, {})
         for value, count in look.pixels.items():
             images[value] = images.get(value, 0) + 1
@@ -105,6 +110,8 @@ class Findings:
         self.clash = self.clash or other["clash"]
         for value, (colour, mask) in other["colours"].items():
             self._hold(int(value), tuple(colour), mask)
+        for side, count in other["sides"].items():
+            self.sides[int(side)] = self.sides.get(int(side), 0) + count
         for mine, name in ((self.images, "images"), (self.pixels, "pixels")):
             for part, counts in other[name].items():
                 sums = mine.setdefault(part, {})
@@ -138,6 +145,17 @@ class Findings:
         lacks = (("labeled", "cannot be learned"), ("val", "cannot be evaluated"))
         absent = [(part, lack, self.absent(part, spec)) for part, lack in lacks if part in self.images]
         return tuple(f"no {part} mask shows {some(names)}: {lack}" for part, lack, names in absent if names)
+
+    def large(self, spec: DatasetSpec, crop: int) -> tuple[str, ...]:
+        """Say whether images are far larger than a crop, and what to do about it."""
+        sides = [side for side, count in self.sides.items() for _ in range(count)]
+        advised = advised_long_side(sides, crop)
+        if advised is None or spec.long_side is not None or spec.protocol == "sliding":
+            return ()
+        return (
+            f"images are {median(sides):,.0f} pixels long (median) and crops {crop}, which show little of one; "
+            f"--data.long_side {advised} reads photographs smaller",
+        )
 
     def alike(self) -> list[tuple[str, str]]:
         """Return training and val samples that look alike, as far as they were decoded."""

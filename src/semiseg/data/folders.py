@@ -61,7 +61,7 @@ def find_samples(
             of a pair or one mask or share one mask, a mask is of a kind that cannot be used, or a folder cannot be
             read.
     """
-    suffixes = image_suffixes(spec.shown)
+    suffixes = image_suffixes(spec.shown.bands)
     first, *others = (_joined(folder, part) for folder in spec.frames)
     images = _scan(root, first, suffixes)
     if not images.names:
@@ -197,7 +197,10 @@ def refuse_lonely_masks(root: Path, spec: DatasetSpec, known: Iterable[Sample]) 
     Raises:
         DataError: the first such mask.
     """
-    images, masks = _scan(root, spec.frames[0], image_suffixes(spec.shown)), _scan(root, spec.masks, MASK_SUFFIXES)
+    images, masks = (
+        _scan(root, spec.frames[0], image_suffixes(spec.shown.bands)),
+        _scan(root, spec.masks, MASK_SUFFIXES),
+    )
     stems = {_stem(name) for name in images.names}
     elsewhere = {sample.mask for sample in known}
     for name in masks.names:

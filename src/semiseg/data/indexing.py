@@ -63,7 +63,7 @@ def current_index(config: DataConfig, spec: DatasetSpec, tick: Tick = no_tick) -
             return index
     contents = Contents(settings=index_settings(config, spec), sources=tuple(map(str, sources)), places=())
     # The whole search comes first: a folder that cannot be read is better named before an hour of looking than after.
-    listings = list(search(sources, image_suffixes(spec.shown), index, trust=trust))
+    listings = list(search(sources, image_suffixes(spec.shown.bands), index, trust=trust))
     _Draft(contents, index, _look(config, spec), tick).write(path, listings)
     return ImageIndex(path, sources)
 
@@ -120,7 +120,7 @@ def _names(path: Path, files: Any, which: NDArray[np.bool_]) -> list[str]:
 def index_settings(config: DataConfig, spec: DatasetSpec) -> dict[str, Any]:
     """Return what decides whether an image can be used."""
     return {
-        "suffixes": list(image_suffixes(spec.shown)),
+        "suffixes": list(image_suffixes(spec.shown.bands)),
         "bands": list(spec.bands),
         "levels": [list(pair) for pair in spec.levels],
         "max_pixels": config.max_pixels,
@@ -167,7 +167,7 @@ _Looked = tuple[Path, tuple[int, int] | str]
 def _look(config: DataConfig, spec: DatasetSpec) -> Look:
     def look(path: Path) -> tuple[int, int] | str:
         try:
-            return picture_size(path, config.max_pixels, spec.shown)
+            return picture_size(path, config.max_pixels, spec.shown.bands)
         except DataError as error:
             return str(error)
 

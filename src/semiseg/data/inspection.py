@@ -32,6 +32,7 @@ class Inspection:
         faults: what has to be mended before training, each a whole message.
         unlisted: number of files that the checksums do not name; 0 where there are no checksums.
         manifest: the checksums that the files were held against, or that were written.
+        crop: side of a training crop.
     """
 
     dataset: Dataset
@@ -39,11 +40,13 @@ class Inspection:
     faults: tuple[str, ...]
     unlisted: int
     manifest: Path | None
+    crop: int
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is no fault and good to know."""
-        notes = (*self.dataset.notes, *self.found.notes(self.dataset.spec), *self.found.similarities())
+        spec, found = self.dataset.spec, self.found
+        notes = (*self.dataset.notes, *found.notes(spec), *found.large(spec, self.crop), *found.similarities())
         if self.unlisted:
             notes += (f"{self.unlisted:,} files are not in {self.manifest}; --manifest adds them",)
         return notes
@@ -115,6 +118,7 @@ def inspect_data(
         faults=tuple(faults),
         unlisted=unlisted,
         manifest=manifest or known,
+        crop=config.crop,
     )
 
 

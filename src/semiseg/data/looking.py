@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from semiseg.data.bands import Bands, picture_size, read_picture
+from semiseg.data.bands import AS_IS, Shown, picture_size, read_picture
 from semiseg.data.fingerprints import Fingerprint, take_fingerprint
 from semiseg.data.likeness import Print, picture_print
 from semiseg.data.lists import Sample
@@ -37,24 +36,23 @@ class Look:
     print_: Print = ()
 
 
-def look_at_header(sample: Sample, max_pixels: int, bands: Bands | None = None) -> Look:
+def look_at_header(sample: Sample, max_pixels: int, shown: Shown = AS_IS) -> Look:
     """Read the headers of an unlabeled sample's images.
 
     Raises:
         DataError: one is missing, unreadable or too large, or the images of a pair differ in size.
     """
-    sizes = [picture_size(path, max_pixels, bands) for path in sample.frames]
-    _refuse_unequal(sample, sizes)
-    return Look(files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames}, size=sizes[0])
+    size = _size(sample, max_pixels, shown)
+    return Look(files={str(path): take_fingerprint(path, hashed=False) for path in sample.frames}, size=size)
 
 
-def look_at_images(sample: Sample, max_pixels: int, bands: Bands | None = None) -> Look:
+def look_at_images(sample: Sample, max_pixels: int, shown: Shown = AS_IS) -> Look:
     """Decode an unlabeled sample's images, and hash them.
 
     Raises:
         DataError: as `look_at_header`, or one is damaged.
     """
-    size, print_ = _decoded(sample, max_pixels, bands)
+    size, print_ = _decoded(sample, max_pixels, shown)
     files = {str(path): take_fingerprint(path, hashed=True) for path in sample.frames}
     return Look(files=files, size=size, print_=print_)
 
@@ -70,7 +68,8 @@ def look_at_labeled(sample: Sample, spec: DatasetSpec, max_pixels: int) -> Look:
             "no mask listed", where=sample.id, expected="a mask for it in the list", remedy="list it, or draw it"
         )
     size, print_ = _decoded(sample, max_pixels, spec.shown)
-    mask_HW = read_class_ids(sample.mask, spec, max_pixels)
+    # All of the mask: a wrong value is a fault, also where no image that is read reduced would show it.
+    mask_HW = read_class_ids(sample.mask, replace(spec, long_side=None), max_pixels)
     if size != mask_HW.shape[::-1]:
         raise DataError(
             f"image of {_text(size)} and mask of {mask_HW.shape[1]} x {mask_HW.shape[0]} pixels",
@@ -97,19 +96,25 @@ def _colours(mask: Path, spec: DatasetSpec, max_pixels: int) -> dict[int, Colour
     return {value: palette[value] for value in present_values(values_HW) if value < len(palette)}
 
 
-def _decoded(sample: Sample, max_pixels: int, bands: Bands | None) -> tuple[tuple[int, int], Print]:
-    """Decode the images of a sample, one after the other, and return their size and print."""
-    sizes: list[tuple[int, int]] = []
+def _decoded(sample: Sample, max_pixels: int, shown: Shown) -> tuple[tuple[int, int], Print]:
+    """Decode the images of a sample, one after the other, and return their size in the files and their print."""
+    size = _size(sample, max_pixels, shown)
     print_: Print = ()
     for path in sample.frames:
-        image = read_picture(path, max_pixels, bands)
-        sizes.append(image.size)
+        image = read_picture(path, max_pixels, shown)
+        if image.size != shown.size(size):
+            raise DataError(
+                f"damaged image (its header tells {_text(size)} pixels, what it holds does not fit)",
+                where=path,
+                remedy="replace the file or take it out of the data set",
+            )
         print_ += picture_print(image)
-    _refuse_unequal(sample, sizes)
-    return sizes[0], print_
+    return size, print_
 
 
-def _refuse_unequal(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
+def _size(sample: Sample, max_pixels: int, shown: Shown) -> tuple[int, int]:
+    """Return the size of the images of a sample as the files have it, by their headers."""
+    sizes = [picture_size(path, max_pixels, shown.bands) for path in sample.frames]
     if len(set(sizes)) > 1:
         raise DataError(
             f"images of {' and '.join(map(_text, sizes))} pixels",
@@ -117,6 +122,7 @@ def _refuse_unequal(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
             expected="the same size, pixel on pixel",
             remedy="cut both images of a pair to the same piece of land",
         )
+    return sizes[0]
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -82,7 +82,7 @@ def open_data(
     known = read_quarantine(folder) if resumed else {}
     found = check_dataset(dataset, config.max_pixels, unlabeled=unlabeled, peers=peers, damaged=known, tick=tick)
     dataset = _with_checksums(dataset, config, found)
-    notes = (*dataset.notes, *found.notes(dataset.spec), *found.similarities())
+    notes = (*dataset.notes, *found.notes(dataset.spec), *found.large(dataset.spec, config.crop), *found.similarities())
     if record:
         replaceable = {str(path) for sample in named(dataset.unlabeled, known) for path in sample.frames}
         index = index_of(dataset.unlabeled)

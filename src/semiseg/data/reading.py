@@ -14,6 +14,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from semiseg.data.members import archive_of, open_bytes
 from semiseg.data.predicted import refuse_predicted
+from semiseg.data.reduction import reduce_image, reduced_size
 from semiseg.errors import DataError, SemisegError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
@@ -167,10 +168,10 @@ def is_whole(image: ImageFile.ImageFile) -> bool:
     return not is_cut and not _bands_beside_colours(image)
 
 
-def upright(image: ImageFile.ImageFile) -> Image.Image:
-    """Return a loaded image as its EXIF orientation has it."""
+def upright(image: ImageFile.ImageFile, pixels: Image.Image) -> Image.Image:
+    """Return the pixels of an image as its EXIF orientation has them."""
     turned = _UPRIGHT.get(_orientation(image))
-    return image if turned is None else image.transpose(turned)
+    return pixels if turned is None else pixels.transpose(turned)
 
 
 def upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
@@ -179,17 +180,28 @@ def upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, long_side: int | None = None) -> Image.Image:
     """Decode an image as 8-bit RGB with its EXIF orientation applied, in one copy if it is upright RGB.
+
+    Args:
+        path: of the image.
+        max_pixels: the largest that is opened.
+        long_side: a longer one is reduced, see `reduced_size`; a JPEG is decoded at a half, a quarter or an eighth of
+            its sides where that is enough: libjpeg scales while it transforms, and leaves out most of the work.
 
     Raises:
         DataError: as `open_image`, or the pixels are damaged, deeper than 8 bits or of more bands than colours.
     """
     with _reading("image", path), open_image(path, max_pixels) as image:
         _refuse_no_photograph(image, path)
+        whole, size = image.size, reduced_size(image.size, long_side)
+        drafted = image.draft(None, size) if size != whole else None
         image.load()
-        shown = upright(image)
-        return shown if shown.mode == "RGB" else shown.convert("RGB")
+        pixels = image if image.mode == "RGB" else image.convert("RGB")
+        if drafted:
+            return upright(image, reduce_image(pixels, size, drafted[1]))
+        # Of the decoded size: a TIFF with broken tags may tell its orientation only now.
+        return upright(image, reduce_image(pixels, reduced_size(pixels.size, long_side)))
 
 
 def image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

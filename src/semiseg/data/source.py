@@ -54,7 +54,7 @@ def open_source(config: DataConfig) -> Source:
         DataError: no such folder or data set, or no valid `dataset.yaml`.
     """
     root = _root(config)
-    spec = replace(_spec(config, root), accept_predicted=config.accept_predicted)
+    spec = replace(_spec(config, root), accept_predicted=config.accept_predicted, long_side=config.long_side)
     return Source(config, root, spec, _published(config, spec))
 
 

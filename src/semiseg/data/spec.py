@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semiseg.data.bands import Bands, bands_of
+from semiseg.data.bands import Shown, bands_of
 from semiseg.data.colours import Key, key_of, match_colours, unknown_colours
 from semiseg.data.palette import Colour
 from semiseg.data.reading import MAX_PIXELS, read_drawing, read_mask
+from semiseg.data.reduction import reduce_mask
 from semiseg.data.spec_values import (
     read_bands,
     read_byte,
@@ -64,6 +65,8 @@ class DatasetSpec:
             colours and no `mask_values`.
         accept_predicted: whether masks that `semiseg predict` wrote are taken for labels; from `DataConfig`, in no
             file.
+        long_side: images whose longer side is longer, and their masks, are read reduced to so many pixels; from
+            `DataConfig`, or of a model that was trained so, in no file.
     """
 
     name: str
@@ -81,6 +84,7 @@ class DatasetSpec:
     concepts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     by_colour: bool = False
     accept_predicted: bool = False
+    long_side: int | None = None
 
     @property
     def definitions(self) -> dict[str, tuple[str, ...]]:
@@ -99,9 +103,9 @@ class DatasetSpec:
         return repr((self.num_classes, self.ignore_value, self.mask_values, colours, self.accept_predicted))
 
     @property
-    def shown(self) -> Bands | None:
-        """How images are shown as RGB bytes, where they are no photographs."""
-        return bands_of(self.bands, self.levels)
+    def shown(self) -> Shown:
+        """How images are shown to a model."""
+        return Shown(bands=bands_of(self.bands, self.levels), long_side=self.long_side)
 
     @property
     def num_classes(self) -> int:
@@ -153,7 +157,7 @@ Part = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 def read_class_ids(
     path: Path, spec: DatasetSpec, max_pixels: int = MAX_PIXELS, part: Part = lambda mask: mask
 ) -> NDArray[np.uint8]:
-    """Read a mask of a data set as class ids and its ignore value (H, W), uint8.
+    """Read a mask of a data set as class ids and its ignore value (H, W), uint8, in the size at which images are read.
 
     Args:
         path: of the mask.
@@ -167,8 +171,9 @@ def read_class_ids(
     drawing = read_drawing(path, max_pixels, accept_predicted=spec.accept_predicted) if spec.by_colour else None
     if drawing is None:
         values_HW = read_mask(path, max_pixels, accept_predicted=spec.accept_predicted)
-        return to_class_ids(part(values_HW), path, spec)
-    matched = match_colours(replace(drawing, pixels=part(drawing.pixels)), spec.colour_key)
+        return to_class_ids(part(reduce_mask(values_HW, spec.long_side)), path, spec)
+    pixels = part(reduce_mask(drawing.pixels, spec.long_side))
+    matched = match_colours(replace(drawing, pixels=pixels), spec.colour_key)
     if matched.unknown:
         raise unknown_colours(matched.unknown, spec.colour_key, path, _COLOUR_REMEDY)
     return matched.ids_HW
@@ -214,7 +219,9 @@ def read_spec(path: Path) -> DatasetSpec:
         DataError: an unknown or missing key, or a value of the wrong kind.
     """
     content = read_yaml(path, DataError)
-    known = [item.name for item in fields(DatasetSpec) if item.name not in ("accept_predicted", "by_colour")]
+    known = [
+        item.name for item in fields(DatasetSpec) if item.name not in ("accept_predicted", "by_colour", "long_side")
+    ]
     for key in content:
         if key not in known:
             raise DataError(f"unknown key {key!r}{closest(str(key), known)}", where=path, remedy="correct the key")

@@ -201,7 +201,7 @@ class TrainStream(TorchDataset[Batch]):
         spec = self.dataset.spec
         path, cap = sample.mask, self.config.max_pixels
         if self._decoded:
-            how = f"class ids of {spec.meaning}"
+            how = f"class ids of {spec.meaning}, long side {spec.long_side}"
             whole_HW = self._decoded.array(path, how, lambda: read_class_ids(path, spec, cap))
             return crop_mask(whole_HW, geometry, spec.ignore_value)
         ids_HW = read_class_ids(path, spec, cap, lambda mask: cut_mask(mask, geometry))
@@ -253,12 +253,12 @@ class TrainStream(TorchDataset[Batch]):
 
     def _read(self, path: Path, share: float) -> Image.Image:
         self._hold_against_checksum(path)
-        cap, bands = self.config.max_pixels, self.dataset.spec.shown
+        cap, shown = self.config.max_pixels, self.dataset.spec.shown
         if not self._decoded:
-            return read_picture(path, cap, bands)
-        how = f"image shown as {bands}"
+            return read_picture(path, cap, shown)
+        how = f"image as {shown}"
         return Image.fromarray(
-            self._decoded.array(path, how, lambda: np.asarray(read_picture(path, cap, bands)), share)
+            self._decoded.array(path, how, lambda: np.asarray(read_picture(path, cap, shown)), share)
         )
 
     def _hold_against_checksum(self, path: Path) -> None:

@@ -79,7 +79,7 @@ def check_labels(folder: Path, samples: Sequence[Sample], spec: DatasetSpec) -> 
     """Hold a folder of labels against what is to be learned from it, before the first step; return its facts.
 
     Raises:
-        DataError: no such folder, one of other classes, or images without a label.
+        DataError: no such folder, one of other classes or of images read at another size, or images without a label.
     """
     try:
         facts = read_json(folder / FACTS)
@@ -97,6 +97,13 @@ def check_labels(folder: Path, samples: Sequence[Sample], spec: DatasetSpec) -> 
             where=folder,
             expected=", ".join(spec.classes),
             remedy="choose a teacher that was trained for these classes",
+        )
+    if facts.get("long_side") != spec.long_side:
+        raise DataError(
+            f"the teacher's labels are of images read at another size: data.long_side {facts.get('long_side')}",
+            where=folder,
+            expected=f"data.long_side {spec.long_side}",
+            remedy="run `semiseg distill` with this data.long_side and another folder, --labels DIR",
         )
     missing = [sample.id for sample in samples if not label_path(folder, sample).is_file()]
     if missing:

@@ -198,13 +198,14 @@ class Evaluator:
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each sample, as the headers of the masks have them."""
+        """Height and width of each sample, as it is read, by the headers of the masks."""
         return tuple(prefetch(self._size, self.samples))
 
     def _size(self, sample: Sample) -> tuple[int, int]:
         assert sample.mask is not None, "check_dataset admits no val sample without a mask"
         with open_image(sample.mask, self.max_pixels) as mask:
-            return mask.height, mask.width
+            width, height = self.spec.shown.size(mask.size)
+            return height, width
 
     @cached_property
     def batches(self) -> tuple[tuple[int, ...], ...]:

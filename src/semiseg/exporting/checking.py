@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from semiseg.data.bands import bands_of
 from semiseg.engine.precision import full_fp32
 from semiseg.exporting.graph import INPUTS, OUTPUT, Size
 from semiseg.exporting.onnx_file import Feed
 from semiseg.models import ModelCard
 from semiseg.prediction import Picture
-from semiseg.prediction.frames import open_frames
+from semiseg.prediction.frames import open_frames, shown_to
 
 Runner = Callable[[Feed], NDArray[np.float32]]
 """Gives the logits (B, K, H, W) of the inputs."""
@@ -108,9 +107,9 @@ def feeds_of(samples: Sequence[Sequence[Picture]], card: ModelCard, size: Size |
     Raises:
         DataError: an unreadable picture, the wrong number of frames, or frames that differ in size.
     """
-    bands = bands_of(card.bands, card.levels)
     for pictures in samples:
-        rasters = [_fitting(raster[:, :], size) for raster in open_frames(pictures, card.frames, bands=bands)]
+        seen = open_frames(pictures, card.frames, shown=shown_to(card)).seen
+        rasters = [_fitting(raster[:, :], size) for raster in seen]
         yield {
             name: raster_HW3.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255)
             for name, raster_HW3 in zip(INPUTS[card.frames], rasters, strict=True)

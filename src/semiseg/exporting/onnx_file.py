@@ -93,6 +93,7 @@ def about(card: ModelCard) -> dict[str, Any]:
         "ignore_value": card.ignore_value,
         "bands": list(card.bands),
         "levels": [list(pair) for pair in card.levels],
+        "long_side": card.long_side,
         "crop": card.crop,
         "protocol": card.protocol,
         "encoder": card.model.encoder,

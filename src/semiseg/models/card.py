@@ -13,9 +13,9 @@ from semiseg.models.decoders import DECODERS
 from semiseg.models.encoders import LICENSES
 from semiseg.models.necks import NECKS
 
-VERSION = 3
+VERSION = 4
 """The version of the layout; a reader refuses a higher one. Version 1 said `freeze_encoder` for `trains: decoder`,
-version 2 had no `training`."""
+version 2 had no `training`, version 3 no `long_side`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ class ModelCard:
     """The bands of an image that the model sees as red, green and blue, or one as gray, from 1; empty: photographs."""
     levels: tuple[tuple[float, float], ...] = ()
     """The values that become 0 and 255, for each of these bands; empty: images have 8 bits."""
+    long_side: int | None = None
+    """Pictures whose longer side is longer are shown to the model reduced to so many pixels; None: as they are."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What the model was trained and evaluated in; `auto`: bf16 where the device is fast at it."""
     model: ModelConfig
@@ -93,6 +95,7 @@ def _card_rules(card: ModelCard) -> tuple[tuple[str, bool, str], ...]:
         ("tile", card.tile is None or _is_int(card.tile, 1, 2**14), "1 to 16384 pixels, or null"),
         ("bands", _is_bands(card.bands), "numbers of one or three bands, from 1 to 512, or none"),
         ("levels", _is_levels(card.levels, card.bands), "a pair (low, high) for each of one or three bands, or none"),
+        ("long_side", card.long_side is None or _is_int(card.long_side, 32, 2**31), "32 pixels or more, or null"),
         ("precision", card.precision in ("auto", "fp32", "bf16"), "auto, fp32 or bf16"),
         ("metrics", _is_metrics(card.metrics), "names with finite numbers"),
         (
@@ -211,7 +214,7 @@ def card_from_json(data: object, where: object) -> ModelCard:
     return ModelCard(**{**values, "version": VERSION} if values.get("version") in _EARLIER else values)
 
 
-_EARLIER = (1, 2)
+_EARLIER = (1, 2, 3)
 
 
 def _of_version_1(model: object) -> object:

@@ -40,6 +40,7 @@ def render_readme(card: ModelCard, *, name: str = "DIR", license: str | None = N
         card=card,
         name=name,
         terms=_terms(card),
+        large=_large(card),
         learned=_learned(card),
     )
     of_folder = ["`DIR` is the folder of this file.", ""] if name == "DIR" else []
@@ -99,6 +100,16 @@ def _learned(card: ModelCard) -> str:
     )
 
 
+def _large(card: ModelCard) -> str:
+    """Return a sentence on large pictures, where the model sees them reduced."""
+    if card.long_side is None:
+        return ""
+    return (
+        f"Pictures longer than {card.long_side:,} pixels are shown to it reduced to that, and its figures are of this "
+        "size; masks come back in the size of the picture.\n"
+    )
+
+
 def _judged_on(card: ModelCard) -> list[str]:
     """Return what the figures are about, as far as it is known, and an empty line."""
     training, kind = card.training, "pairs" if card.frames == 2 else "images"
@@ -144,7 +155,7 @@ _PAGE = """\
 
 `{card.model.encoder}` with the decoder `{card.model.decoder}`, trained on crops of {card.crop} pixels and
 evaluated by the `{card.protocol}` protocol.
-{learned}{terms}
+{large}{learned}{terms}
 ## Use
 
 ```

@@ -15,12 +15,13 @@ import torch
 from semiseg.api import opened_task
 from semiseg.config import Config
 from semiseg.config.recipe import recipe_config
+from semiseg.data import load_dataset
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.progress import duration
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
 from semiseg.planning.probe import STEP_SECONDS, Probe, probe
-from semiseg.planning.settings import Setting, of_classes, of_length, of_machine
+from semiseg.planning.settings import Setting, are_photographs, of_classes, of_length, of_machine, of_size
 from semiseg.quickstart import TASKS, draw_scenes
 from semiseg.recipes import is_recipe
 
@@ -84,8 +85,8 @@ def plan(
 ) -> Plan:
     """Measure a few steps of a training on this machine and say what all of it will take; nothing is kept.
 
-    A recipe stays as it is. For a folder the plan chooses encoder, crop, batch and rates by the machine. Weights are
-    random: they take the same time and need no network.
+    A recipe stays as it is. For a folder the plan chooses encoder, crop, batch and rates by the machine, and how large
+    photographs are read. Weights are random: they take the same time and need no network.
 
     Args:
         recipe: as `recipe_config` takes it.
@@ -100,7 +101,7 @@ def plan(
     config = recipe_config(recipe, given)
     is_folder = not is_recipe(recipe) and Path(recipe).is_dir()
     device = choose_device(config.device)
-    settings = of_machine(device, given) if is_folder else []
+    settings = _of_folder(config, device, given) if is_folder else []
     if is_folder and device.type == "cpu" and hours is None:
         hours = 1.0
     with TemporaryDirectory(prefix="semiseg-plan-") as folder:
@@ -111,6 +112,11 @@ def plan(
     if is_folder and config.recipe == "laptop":
         notes = (*notes, "no GPU: the recipe laptop, a small pretrained encoder; see `semiseg recipes laptop`")
     return _plan(recipe, given, settings, notes, looked)
+
+
+def _of_folder(config: Config, device: torch.device, given: Sequence[str]) -> list[Setting]:
+    dataset = load_dataset(config.data)
+    return [*of_machine(device, given), *(of_size(config, dataset, given) if are_photographs(dataset) else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +171,7 @@ def _look(recipe: str, words: list[str], device: torch.device, seconds: float) -
             measured=measured,
             fitted=fitted,
             device=name,
-            offers=of_classes(config, task.stream.dataset, words),
+            offers=[offer for of in (of_classes, of_size) for offer in of(config, task.stream.dataset, words)],
         )
 
 

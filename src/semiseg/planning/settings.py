@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
 
 from semiseg.config import Config, overridden
 from semiseg.data import Dataset
+from semiseg.data.bands import picture_size
+from semiseg.data.index import in_memory
+from semiseg.data.prefetch import prefetch
+from semiseg.data.reduction import MOST_CROPS, advised_long_side
 from semiseg.data.spec import read_class_ids
 from semiseg.engine.gallery import spread
 
@@ -19,7 +24,9 @@ LARGE_MEMORY = 24 * 2**30
 _RARE = 0.01
 """The share of the labeled pixels below which a class is rare."""
 _LOOKED_AT = 100
-"""Masks that the shares of classes are taken from."""
+"""Masks that the shares of classes, and images that their size, are taken from."""
+_PHOTOGRAPHS = (".jpg", ".jpeg", ".heic", ".heif", ".hif")
+"""Files of cameras. What else is large, such as scans and aerial pictures, may show small things that count."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,27 @@ def _for_gpu(total: int) -> Setting:
     if total >= LARGE_MEMORY:
         return Setting("model.encoder", "dinov2_base", f"the GPU has {total / 2**30:.0f} GiB; see its need below")
     return Setting("model.encoder", "dinov2_small", f"the GPU has {total / 2**30:.0f} GiB, too few for dinov2_base")
+
+
+def of_size(config: Config, dataset: Dataset, given: Sequence[str]) -> list[Setting]:
+    """Read images smaller that are much longer than a crop, unless they are evaluated in windows, or of a known set."""
+    data = config.data
+    if data.spec or data.long_side or "data.long_side" in overridden(given) or dataset.spec.protocol == "sliding":
+        return []
+    paths = [sample.frames[0] for sample in spread((*dataset.labeled, *in_memory(dataset.unlabeled)), _LOOKED_AT)]
+    sizes = prefetch(lambda path: picture_size(path, data.max_pixels, dataset.spec.shown.bands), paths)
+    sides = [max(size) for size in sizes]
+    advised = advised_long_side(sides, data.crop)
+    if advised is None:
+        return []
+    reason = f"images are {median(sides):,.0f} pixels long (median), more than {MOST_CROPS} crops of {data.crop}"
+    return [Setting("data.long_side", str(advised), reason)]
+
+
+def are_photographs(dataset: Dataset) -> bool:
+    """Whether all images are files of cameras."""
+    samples = (*dataset.labeled, *in_memory(dataset.unlabeled))
+    return all(path.suffix.lower() in _PHOTOGRAPHS for sample in samples for path in sample.frames)
 
 
 def of_classes(config: Config, dataset: Dataset, given: Sequence[str]) -> list[Setting]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.data.bands import bands_of, image_suffixes
+from semiseg.data.bands import image_suffixes
 from semiseg.data.predicted import MARK, mark_archive, png_mark
 from semiseg.data.prefetch import prefetch
 from semiseg.data.reading import MAX_PIXELS
@@ -18,7 +18,7 @@ from semiseg.engine.pictures import save_picture
 from semiseg.errors import DataError
 from semiseg.files import whole_file
 from semiseg.models import find_model, read_card
-from semiseg.prediction.frames import Raster, georeference
+from semiseg.prediction.frames import Frames, georeference, shown_to
 from semiseg.prediction.geotiff import has_rasterio, is_georeferenced, write_geotiff
 from semiseg.prediction.plan import Job, plan, sources
 from semiseg.prediction.predictor import Look, Predictor
@@ -57,7 +57,7 @@ class _Result:
     """What was read of a job and what the model says of it, or why there is none."""
 
     job: Job
-    rasters: tuple[Raster, ...] = ()
+    frames: Frames | None = None
     prediction: Prediction | None = None
     fault: str | None = None
 
@@ -122,7 +122,7 @@ def predict(
         Path(out),
         overlays=overlays,
         probabilities=probabilities,
-        suffixes=image_suffixes(bands_of(card.bands, card.levels)),
+        suffixes=image_suffixes(shown_to(card).bands),
     )
     refuse_foreign(jobs, Path(out), overwrite=overwrite)
     predictor = model if isinstance(model, Predictor) else Predictor.load(model, device, precision)
@@ -174,12 +174,12 @@ def _read(job: Job, predictor: Predictor, max_pixels: int) -> _Result:
 
 
 def _predicted(predictor: Predictor, result: _Result, look: Look) -> _Result:
-    if result.fault is not None:
+    if result.frames is None:
         return result
     probabilities = result.job.probabilities is not None
     try:
-        found = predictor.predict_one(*result.rasters, probabilities=probabilities, **look)
-        return _Result(result.job, result.rasters, found)
+        found = predictor.predict_frames(result.frames, probabilities=probabilities, **look)
+        return _Result(result.job, result.frames, found)
     except DataError as error:  # of a file that is read piece by piece
         return _Result(result.job, fault=_reason(error))
 
@@ -191,9 +191,9 @@ def _reason(error: DataError) -> str:
 def _write(result: _Result) -> _Result:
     """Write the mask last: where it stands, the sample is done."""
     job, found = result.job, result.prediction
-    if found is None:
+    if found is None or result.frames is None:
         return result
-    place = georeference(result.rasters)
+    place = georeference(result.frames.pictures)
     if job.overlay is not None:
         save_picture(found.overlay(), job.overlay, quality=92, comment=MARK)
     if job.probabilities is not None:

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from semiseg.data.bands import bands_of
+from semiseg.data.bands import Shown
 from semiseg.data.reading import MAX_PIXELS
 from semiseg.engine.config import Precision
 from semiseg.engine.distributed import choose_device
 from semiseg.engine.inference import Block, Inference, inference_of
+from semiseg.engine.resizing import resized
 from semiseg.models import ModelCard, Segmenter, load_model
-from semiseg.prediction.frames import Picture, Raster, open_frames, read_piece
+from semiseg.prediction.frames import Frames, Picture, open_frames, read_piece, shown_to
 from semiseg.prediction.result import Prediction
 
 
@@ -38,7 +39,8 @@ class Predictor:
 
     `predict` takes one sample or many. The other methods take one picture, or for a model of T frames T pictures of one
     size: `mask(before, after)`. A picture with a side longer than `tile` is predicted in tiles; see
-    `semiseg.engine.inference`, and `Look` for the options of every method.
+    `semiseg.engine.inference`, and `Look` for the options of every method. One that is longer than the `long_side` that
+    the model was trained with is seen reduced to it, and predicted in its own size all the same.
 
     Attributes:
         segmenter: the model, on its device, in evaluation mode; its weights are fp32.
@@ -102,30 +104,38 @@ class Predictor:
         predictions = [self.predict_one(*frames, probabilities=probabilities, **look) for frames in found]
         return predictions[0] if is_one else predictions
 
-    def open(self, pictures: Sequence[Picture], max_pixels: int = MAX_PIXELS) -> tuple[Raster, ...]:
+    @property
+    def shown(self) -> Shown:
+        """How images are shown to the model."""
+        return shown_to(self.card)
+
+    def open(self, pictures: Sequence[Picture], max_pixels: int = MAX_PIXELS) -> Frames:
         """Read the pictures of one sample as the model sees them; see `open_frames`."""
-        return open_frames(pictures, self.card.frames, max_pixels, bands_of(self.card.bands, self.card.levels))
+        return open_frames(pictures, self.card.frames, max_pixels, self.shown)
+
+    def predict_one(self, *frames: Picture, probabilities: bool = False, **look: Unpack[Look]) -> Prediction:
+        """Predict one sample; arguments and errors are those of `predict`."""
+        return self.predict_frames(self.open(frames), probabilities=probabilities, **look)
 
     @torch.inference_mode()
-    def predict_one(
-        self, *frames: Picture, probabilities: bool = False, confidence: bool = False, **look: Unpack[Look]
+    def predict_frames(
+        self, frames: Frames, *, probabilities: bool = False, confidence: bool = False, **look: Unpack[Look]
     ) -> Prediction:
-        """Predict one sample; arguments and errors are those of `predict`.
+        """Predict one sample that was opened; arguments and errors are those of `predict`.
 
         With `confidence` the prediction holds the probability of the class of each pixel, without those of the others.
         """
-        rasters, inference = self.open(frames), self.inference(**look)
-        size = rasters[0].shape[:2]
+        inference, size = self.inference(**look), frames.size
         mask_HW = np.empty(size, dtype=np.uint8)
         kept_KHW = np.empty((len(self.card.classes), *size), dtype=np.float32) if probabilities else None
         sure_HW = np.empty(size, dtype=np.float32) if confidence else None
-        for block in self.blocks(rasters, inference):
+        for block in self.blocks(frames, inference):
             mask_HW[block.rows, block.columns] = _classes(block)
             if kept_KHW is not None:
                 kept_KHW[:, block.rows, block.columns] = block.probabilities()[0].cpu().numpy()
             if sure_HW is not None:
                 sure_HW[block.rows, block.columns] = block.probabilities()[0].amax(dim=0).cpu().numpy()
-        return Prediction(rasters[-1], mask_HW, kept_KHW, self.card.classes, self.card.palette, sure_HW)
+        return Prediction(frames.pictures[-1], mask_HW, kept_KHW, self.card.classes, self.card.palette, sure_HW)
 
     @torch.inference_mode()
     def scores(self, *frames: Picture, **look: Unpack[Look]) -> Tensor:
@@ -139,9 +149,9 @@ class Predictor:
             DataError: an unreadable picture, the wrong number of frames, or frames that differ in size or place.
             ConfigError: a tile smaller than a patch, or a scale out of range.
         """
-        rasters, inference = self.open(frames), self.inference(**look)
-        scores_KHW = torch.empty(len(self.card.classes), *rasters[0].shape[:2], device=self.device)
-        for block in self.blocks(rasters, inference):
+        opened, inference = self.open(frames), self.inference(**look)
+        scores_KHW = torch.empty(len(self.card.classes), *opened.size, device=self.device)
+        for block in self.blocks(opened, inference):
             scores_KHW[:, block.rows, block.columns] = block.scores_BKHW[0]
         return scores_KHW
 
@@ -173,19 +183,20 @@ class Predictor:
             flip=flip,
         )
 
-    def blocks(self, rasters: tuple[Raster, ...], inference: Inference) -> Iterator[Block]:
+    def blocks(self, frames: Frames, inference: Inference) -> Iterator[Block]:
         """Score the picture piece by piece, each piece read when it is needed.
 
         Args:
-            rasters: from `open`.
+            frames: from `open`; its `size` is that of the scores.
             inference: from `inference`.
         """
 
         def read(rows: slice, columns: slice) -> Tensor:
-            piece_THW3 = torch.from_numpy(read_piece(rasters, rows, columns)).to(self.device)
+            piece_THW3 = torch.from_numpy(read_piece(frames.seen, rows, columns)).to(self.device)
             return piece_THW3.movedim(-1, -3)[None]
 
-        return inference.blocks(self.segmenter, read, *rasters[0].shape[:2])
+        found = inference.blocks(self.segmenter, read, *frames.seen_size)
+        return found if frames.size == frames.seen_size else resized(found, frames.seen_size, frames.size)
 
 
 def _classes(block: Block) -> NDArray[np.uint8]:

@@ -21,7 +21,8 @@ class Prediction:
     """The mask of a sample, and the picture that it belongs to.
 
     Attributes:
-        picture: the picture, of several frames the last: uint8 RGB (H, W, 3), or a file that is read piece by piece.
+        picture: the picture, of several frames the last: uint8 RGB (H, W, 3), or a file that is read when it is asked
+            for pixels, `picture[rows, columns]`.
         mask_HW: the class id of every pixel, uint8.
         probabilities_KHW: those of the classes, float32, which sum to one in each pixel; None unless asked for.
         classes: the names of the classes by id.

@@ -55,11 +55,18 @@ def obstacles(runs: Sequence[RunRecord]) -> list[str]:
     if not _alike(runs, lambda run: run.environment.get("val")) or False in _kept_alike(runs, "val"):
         numbers = ", ".join(f"{run.name}: {run.environment.get('val', 'unknown')}" for run in runs)
         found.append(f"The runs were evaluated on different images ({numbers})")
-    protocols = {run.card.protocol for run in runs if run.card}
-    if len(protocols) > 1:
-        shown = ", ".join(f"{run.name}: {run.card.protocol}" for run in runs if run.card)
+    cards = [(run.name, run.card) for run in runs if run.card]
+    if len({card.protocol for _, card in cards}) > 1:
+        shown = ", ".join(f"{name}: {card.protocol}" for name, card in cards)
         found.append(f"The runs were evaluated by different protocols ({shown})")
+    if len({card.long_side for _, card in cards}) > 1:
+        shown = ", ".join(f"{name}: {_long_side(card.long_side)}" for name, card in cards)
+        found.append(f"The runs were evaluated on images of different sizes ({shown})")
     return found
+
+
+def _long_side(pixels: int | None) -> str:
+    return "as they are" if pixels is None else f"at most {pixels:,} pixels long"
 
 
 def cautions(runs: Sequence[RunRecord]) -> list[str]:

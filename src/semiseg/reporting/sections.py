@@ -24,6 +24,7 @@ _FACTS: tuple[tuple[str, str], ...] = (
     ("Encoder", "model.encoder"),
     ("Decoder", "model.decoder"),
     ("First weights", "model.weights"),
+    ("Longer side of an image at most, in training and evaluation", "data.long_side"),
     ("Crop", "data.crop"),
     ("Global batch", "schedule.batch"),
     ("Learning rate (encoder)", "optimizer.lr"),

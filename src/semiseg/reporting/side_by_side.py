@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,8 @@ def _read_val(run: RunRecord) -> tuple[_Val, list[str]]:
     """Read some val images of a run, and say what is not as it was."""
     config = _data_config(run)
     judges = find_judges(None, config, RunDirectory(run.path).data)
-    spec, chosen = judges.spec, tuple(spread(judges.val.samples, _IMAGES))
+    # As large as they are: each model sees them in the size that it was trained on.
+    spec, chosen = replace(judges.spec, long_side=None), tuple(spread(judges.val.samples, _IMAGES))
     if not chosen:
         raise DataError("no val images", remedy="name a list with data.val")
     frames = tuple(

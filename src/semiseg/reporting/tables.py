@@ -19,6 +19,7 @@ _SETTINGS = (
     ("Encoder", "model.encoder"),
     ("Decoder", "model.decoder"),
     ("First weights", "model.weights"),
+    ("Longer side at most", "data.long_side"),
     ("Crop", "data.crop"),
     ("Global batch", "schedule.batch"),
     ("Learning rate (encoder)", "optimizer.lr"),

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from semiseg.data import Sample
-from semiseg.data.bands import Bands, read_picture
+from semiseg.data.bands import Shown, read_picture
 from semiseg.data.prefetch import prefetch
 from semiseg.engine.precision import autocast, uses_bf16
 from semiseg.errors import ConfigError, DataError
@@ -72,20 +72,20 @@ def build(config: ModelConfig, device: torch.device) -> Encoder:
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder, samples: Sequence[Sample], bands: Bands | None, max_pixels: int, tick: Callable[[int], object]
+    encoder: Encoder, samples: Sequence[Sample], shown: Shown, max_pixels: int, tick: Callable[[int], object]
 ) -> Features:
     """Return what an encoder sees in samples; of pairs the vectors of both frames, one after the other.
 
     Args:
         encoder: in evaluation mode.
         samples: what to look at.
-        bands: how images that are no photographs are shown.
+        shown: how images are shown.
         max_pixels: the largest image that is opened.
         tick: called with the number of samples done.
     """
     wanted = SIDE if len({*encoder.strides}) == 1 else PYRAMID_SIDE
     side = max(1, round(wanted / encoder.patch)) * encoder.patch
-    read = zip(samples, prefetch(lambda sample: _read(sample, bands, max_pixels, side), samples), strict=True)
+    read = zip(samples, prefetch(lambda sample: _read(sample, shown, max_pixels, side), samples), strict=True)
     known: list[Sample] = []
     unreadable: dict[str, str] = {}
     found: list[Tensor] = []
@@ -101,10 +101,10 @@ def encode(
     return Features(samples=known, features_ND=features_ND, unreadable=unreadable)
 
 
-def _read(sample: Sample, bands: Bands | None, max_pixels: int, side: int) -> NDArray[np.uint8] | str:
+def _read(sample: Sample, shown: Shown, max_pixels: int, side: int) -> NDArray[np.uint8] | str:
     """Return the frames of a sample as squares (T, 3, side, side), or why they cannot be read."""
     try:
-        pictures = [read_picture(path, max_pixels, bands) for path in sample.frames]
+        pictures = [read_picture(path, max_pixels, shown) for path in sample.frames]
     except DataError as error:
         return str(error).splitlines()[0]
     size = (side, side)

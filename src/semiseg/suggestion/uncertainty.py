@@ -14,7 +14,7 @@ from semiseg.data import Sample
 from semiseg.data.reading import MAX_PIXELS
 from semiseg.errors import RunError
 from semiseg.prediction import Predictor
-from semiseg.prediction.frames import Raster
+from semiseg.prediction.frames import Frames
 from semiseg.prediction.student import load_student
 
 TOP = 0.05
@@ -78,18 +78,18 @@ class Models:
         Raises:
             DataError: an image that cannot be used.
         """
-        rasters = self.predictor.open(sample.frames, max_pixels)
-        seen = see(self.predictor, rasters)
+        frames = self.predictor.open(sample.frames, max_pixels).as_seen
+        seen = see(self.predictor, frames)
         if self.student is None:
             return seen, None
-        other = see(self.student, rasters)
+        other = see(self.student, frames)
         return seen, float((seen.classes_HW != other.classes_HW).mean())
 
     def confident_mask(self, sample: Sample, threshold: float, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """Return what the model is sure of, class ids (H, W), and 255 where it is less sure; raises as `look`."""
-        rasters = self.predictor.open(sample.frames, max_pixels)
+        frames = self.predictor.open(sample.frames, max_pixels)
         with torch.inference_mode():
-            seen = see(self.predictor, rasters)
+            seen = see(self.predictor, frames)
         return np.where(seen.confidence_HW >= threshold, seen.classes_HW, np.uint8(IGNORED_ID))
 
     def doubt(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> Doubt:
@@ -116,15 +116,14 @@ def _student(run: Path, device: str) -> Predictor | None:
         return None
 
 
-def see(predictor: Predictor, rasters: tuple[Raster, ...]) -> Seen:
+def see(predictor: Predictor, frames: Frames) -> Seen:
     """Return what a model sees in the frames of one sample, piece by piece as in evaluation."""
-    size = rasters[0].shape[:2]
     seen = Seen(
-        classes_HW=np.empty(size, dtype=np.uint8),
-        confidence_HW=np.empty(size, dtype=np.float32),
-        margin_HW=np.empty(size, dtype=np.float32),
+        classes_HW=np.empty(frames.size, dtype=np.uint8),
+        confidence_HW=np.empty(frames.size, dtype=np.float32),
+        margin_HW=np.empty(frames.size, dtype=np.float32),
     )
-    for block in predictor.blocks(rasters, predictor.inference()):
+    for block in predictor.blocks(frames, predictor.inference()):
         place = block.rows, block.columns
         best = block.probabilities()[0].topk(2, dim=0)
         seen.classes_HW[place] = best.indices[0].to(torch.uint8).cpu().numpy()

@@ -14,6 +14,7 @@ from PIL import Image
 from semiseg.data import Sample
 from semiseg.data.bands import read_picture
 from semiseg.data.predicted import png_mark
+from semiseg.data.reduction import reduce_mask
 from semiseg.engine.pictures import Cell, contact_sheet, indexed_image, save_picture
 from semiseg.errors import DataError
 from semiseg.files import is_bare, whole_folder, write_text
@@ -102,7 +103,8 @@ def _picture(
     """Return a sample for a contact sheet, of a pair both frames, tinted with its mask."""
     frames = [np.asarray(read_picture(path, max_pixels, pool.spec.shown)) for path in sample.frames]
     if mask_HW is not None and models is not None:
-        frames[-1] = np.asarray(tinted(frames[-1], mask_HW, models.predictor.card.palette))
+        small_HW = reduce_mask(mask_HW, pool.spec.long_side)
+        frames[-1] = np.asarray(tinted(frames[-1], small_HW, models.predictor.card.palette))
     return Image.fromarray(np.concatenate(frames, axis=1))
 
 
