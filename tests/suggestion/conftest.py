@@ -14,6 +14,12 @@ from semiseg.engine.checkpoint import Checkpoint, save_checkpoint
 from semiseg.models import ModelCard, build_segmenter, save_model
 
 
+@pytest.fixture(autouse=True)
+def _small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show images small to the encoder: at 518 pixels the attention of `vit_nano`, of small patches, takes seconds."""
+    monkeypatch.setattr("semiseg.suggestion.features.SIDE", 64)
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Return a folder of images alone: two scenes, each seen six times with a little noise, one file damaged."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +18,11 @@ from semiseg.data.imports import import_data
 from semiseg.data.predicted import MARKER
 from semiseg.data.spec import read_class_ids, read_spec
 from semiseg.errors import ConfigError, DataError
+from semiseg.models import read_card
 from semiseg.suggestion import suggest
+from semiseg.suggestion.kept_masks import KeptMasks
 from semiseg.suggestion.labels import write_labels
 from semiseg.suggestion.pool import find_pool
-from semiseg.suggestion.uncertainty import Models, load_models
 
 Mask = NDArray[np.uint8]
 CHANGED = (slice(0, 9), slice(0, 11))
@@ -30,21 +30,18 @@ CHANGED = (slice(0, 9), slice(0, 11))
 
 
 @pytest.fixture
-def made(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Path, dict[str, Mask]]]:
+def made(run: Path, tmp_path: Path) -> Callable[[str], tuple[Path, dict[str, Mask]]]:
     """Return `made(format)`: a folder of labels to correct, and the masks in it by the names of images."""
-    draw, truth = np.random.default_rng(0), {}
-
-    def sure(self: Models, sample: Any, threshold: float, max_pixels: int) -> Mask:
+    draw, truth, masks = np.random.default_rng(0), dict[str, Mask](), KeptMasks()
+    card = read_card(run / "model")
+    samples = find_pool(recipe_config(str(run / "config.yaml")).data).unlabeled[:3]
+    for sample in samples:
         ids = draw.choice(np.array([0, 1, 2, 3, 255], dtype=np.uint8), (16, 16)).repeat(4, 0).repeat(4, 1)
-        truth[Path(sample.id).name] = ids
-        return ids
-
-    monkeypatch.setattr(Models, "confident_mask", sure)
-    models, pool = load_models(run, "cpu"), find_pool(recipe_config(str(run / "config.yaml")).data)
+        masks[sample.id] = truth[Path(sample.id).name] = ids
 
     def make(format: str) -> tuple[Path, dict[str, Mask]]:
         out = tmp_path / "to correct"
-        write_labels(out, pool.unlabeled[:3], "images", models, 0.95, 10**8, format)  # type: ignore[arg-type]
+        write_labels(out, samples, "images", card, masks, format)  # type: ignore[arg-type]
         return out, truth
 
     return make

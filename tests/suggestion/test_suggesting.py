@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ import torch
 from PIL import Image
 
 from semiseg.cli import main
+from semiseg.data.bands import read_picture
 from semiseg.data.predicted import MARKER, is_predicted
 from semiseg.errors import ConfigError, DataError, ModelError
+from semiseg.prediction import Predictor
 from semiseg.prediction.plan import pictures_of
 from semiseg.suggestion import suggest
 from semiseg.suggestion.features import encoder_for
+from semiseg.suggestion.uncertainty import Models
 
 WORDS = ["--encoder", "vit_nano", "--weights", "random", "--device", "cpu"]
 
@@ -88,3 +92,48 @@ def test_a_run_without_a_model_is_refused(run: Path) -> None:
         file.unlink()
     with pytest.raises(ModelError, match="no model here"):
         suggest(run, budget=2, device="cpu")
+
+
+def test_each_image_is_read_once_to_choose_and_seen_once_by_each_model(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suggestions and labels show what was seen when the image was chosen; only contact sheets read it again."""
+    read: list[Path] = []
+    seen: list[Predictor] = []
+
+    def reading(path: Path, *rest: Any) -> Image.Image:
+        read.append(path)
+        return read_picture(path, *rest)
+
+    def seeing(self: Predictor, *rest: Any) -> Any:
+        seen.append(self)
+        return blocks(self, *rest)
+
+    blocks = Predictor.blocks
+    for place in ("suggestion.features", "prediction.frames"):
+        monkeypatch.setattr(f"semiseg.{place}.read_picture", reading)
+    monkeypatch.setattr(Predictor, "blocks", seeing)
+    found = suggest(run, tmp_path / "next", budget=3, as_labels=tmp_path / "labels", device="cpu")
+    assert len(read) == len({*read}) == len(found.choice.labeled) + found.choice.images
+    assert sorted(map(seen.count, {*seen})) == [found.choice.images] * 2, "the model and its student"
+    masks = [np.asarray(Image.open(found.folder / str(each.mask))) for each in found.suggestions]
+    labels = [tmp_path / "labels" / "masks" / f"{Path(each.image).stem}.png" for each in found.suggestions]
+    assert all(np.array_equal(mask, np.asarray(Image.open(label))) for mask, label in zip(masks, labels, strict=True))
+
+
+def test_an_image_that_the_model_cannot_use_is_named_and_the_others_are_chosen_from(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Models.look
+
+    def refusing(self: Models, pictures: Any, *rest: Any) -> Any:
+        if len(refused) < 1:
+            refused.append(pictures)
+            raise DataError("frames of different sizes", remedy="crop them")
+        return look(self, pictures, *rest)
+
+    refused: list[Any] = []
+    monkeypatch.setattr(Models, "look", refusing)
+    found = suggest(run, tmp_path / "next", budget=30, device="cpu")
+    assert list(found.choice.unreadable.values()) == ["frames of different sizes"]
+    assert len(found.suggestions) == found.choice.images == 5

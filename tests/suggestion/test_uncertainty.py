@@ -37,10 +37,10 @@ def test_disagreement_adds_to_the_mean_over_classes() -> None:
 
 def test_a_run_with_a_teacher_is_asked_with_its_student_and_without_checkpoints_alone(run: Path) -> None:
     sample = find_pool(recipe_config(str(run / "config.yaml")).data).unlabeled[0]
-    seen, disagreement = load_models(run, "cpu").look(sample)
+    seen, doubt = load_models(run, "cpu").look(sample.frames)
     assert seen.classes_HW.shape == (64, 64)
     assert (seen.margin_HW <= seen.confidence_HW).all()
-    assert disagreement is not None
-    assert 0 <= disagreement <= 1
+    assert doubt.disagreement is not None
+    assert 0 <= doubt.disagreement <= 1
     shutil.rmtree(run / "checkpoints")
-    assert load_models(run, "cpu").look(sample)[1] is None
+    assert load_models(run, "cpu").look(sample.frames)[1].disagreement is None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from semiseg.data import Sample
 from semiseg.data.ticks import Tick, no_tick
 from semiseg.errors import DataError
 from semiseg.models import Encoder
+from semiseg.prediction.frames import Picture
 from semiseg.suggestion.choosing import (
     Coverage,
     Neighbourhood,
@@ -21,7 +21,8 @@ from semiseg.suggestion.choosing import (
     neighbourhood,
     random_coverage,
 )
-from semiseg.suggestion.features import Features, encode
+from semiseg.suggestion.features import Features, Look, encode
+from semiseg.suggestion.kept_masks import KeptMasks
 from semiseg.suggestion.pool import Pool
 from semiseg.suggestion.uncertainty import Doubt, Models
 
@@ -39,6 +40,7 @@ class Choice:
         samples: the chosen ones, the first first.
         picks: how each was chosen.
         doubts: of the model, by the id of a sample; empty without a model.
+        masks: what the model is sure of in them, too.
         around: how the pool lies.
         labeled: samples that counted as chosen before.
         images: number of images to choose from.
@@ -51,6 +53,7 @@ class Choice:
     samples: Sequence[Sample]
     picks: Sequence[Pick]
     doubts: Mapping[str, Doubt]
+    masks: KeptMasks
     around: Neighbourhood
     labeled: Sequence[Sample]
     images: int
@@ -115,21 +118,41 @@ def choose_from(
     budget: int,
     seed: int,
     max_pixels: int,
+    threshold: float = 0.95,
     progress: Tick = no_tick,
 ) -> Choice:
-    """Choose from a pool; see `suggest`.
+    """Choose from a pool, each image of which is read once; see `suggest`.
+
+    Args:
+        pool: what there is.
+        encoder: whose features are compared.
+        models: whose doubt counts, if there are any.
+        budget: number of images wanted.
+        seed: of the random choices to compare with.
+        max_pixels: the largest image that is opened.
+        threshold: the confidence below which a pixel of a mask is left open.
+        progress: called with the number of images looked at and of all.
 
     Raises:
         DataError: none of its images can be read.
     """
-    total = len(pool.labeled) + len(pool.unlabeled) * (2 if models else 1)
+    total = len(pool.labeled) + len(pool.unlabeled)
+    shown = models.predictor.shown if models else pool.spec.shown
+    doubts: dict[str, Doubt] = {}
+    masks = KeptMasks()
     progress(0, total)
 
-    def seen(samples: Sequence[Sample], before: int) -> Features:
-        return encode(encoder, samples, pool.spec.shown, max_pixels, lambda done: progress(before + done, total))
+    def ask_models(sample: Sample, pictures: Sequence[Picture]) -> None:
+        assert models is not None
+        seen, doubts[sample.id] = models.look(pictures)
+        if shown.long_side is None:
+            masks[sample.id] = seen.sure_of(threshold)
 
-    labeled = seen(pool.labeled, 0)
-    features = seen(pool.unlabeled, len(pool.labeled))
+    def encoded(samples: Sequence[Sample], before: int, look: Look | None = None) -> Features:
+        return encode(encoder, samples, shown, max_pixels, lambda done: progress(before + done, total), look)
+
+    labeled = encoded(pool.labeled, 0)
+    features = encoded(pool.unlabeled, len(pool.labeled), ask_models if models else None)
     if not features.samples:
         name, reason = next(iter(features.unreadable.items()))
         raise DataError(
@@ -137,34 +160,18 @@ def choose_from(
             where=name,
             remedy="check that these files are images",
         )
-    labeled_MD = labeled.features_ND if labeled.samples else torch.empty(0, features.features_ND.shape[1])
-    doubts = _doubts(
-        models, features.samples, max_pixels, lambda done: progress(total - len(pool.unlabeled) + done, total)
-    )
-    return _choice(features, labeled.samples, labeled_MD, doubts, labeled.unreadable, budget, seed)
-
-
-def _doubts(
-    models: Models | None, samples: Sequence[Sample], max_pixels: int, tick: Callable[[int], object]
-) -> dict[str, Doubt]:
-    doubts = {}
-    for done, sample in enumerate(samples if models else (), 1):
-        assert models is not None
-        doubts[sample.id] = models.doubt(sample, max_pixels)
-        tick(done)
-    return doubts
+    choice = _choice(features, labeled, doubts, masks, budget, seed)
+    if models and shown.long_side is not None:  # masks are of the size of the files, and what was seen is smaller
+        for sample in choice.samples:
+            masks[sample.id] = models.confident_mask(sample.frames, threshold, max_pixels)
+    return choice
 
 
 def _choice(
-    features: Features,
-    labeled: Sequence[Sample],
-    labeled_MD: Tensor,
-    doubts: Mapping[str, Doubt],
-    unreadable: Mapping[str, str],
-    budget: int,
-    seed: int,
+    features: Features, labeled: Features, doubts: Mapping[str, Doubt], masks: KeptMasks, budget: int, seed: int
 ) -> Choice:
     features_ND, samples = features.features_ND, features.samples
+    labeled_MD = labeled.features_ND if labeled.samples else torch.empty(0, features_ND.shape[1])
     around = neighbourhood(features_ND)
     values_N = around.weights_N
     if doubts:
@@ -176,11 +183,12 @@ def _choice(
         samples=[samples[index] for index in indices],
         picks=picks,
         doubts={samples[index].id: doubts[samples[index].id] for index in indices} if doubts else {},
+        masks=masks,
         around=around,
-        labeled=labeled,
+        labeled=labeled.samples,
         images=len(samples),
         covered=coverage(features_ND, labeled_MD, indices),
         random=random,
         random_std=std,
-        unreadable={**unreadable, **features.unreadable},
+        unreadable={**labeled.unreadable, **features.unreadable},
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
 
 import numpy as np
 import torch
@@ -25,7 +24,12 @@ SIDE, PYRAMID_SIDE = 518, 256
 """Images are shown to a vision transformer as squares of about the first side, a multiple of its patch (as published
 for DINOv2), and to a pyramid as squares of the second, the crop of the recipe `camvid-cpu`: a quarter of the time."""
 _BATCH = 8
+_AHEAD = 4
+"""Samples that are read ahead; each is held whole until it has been looked at."""
 _STARTER, _GPU = "efficientnet_lite0", "dinov2_small"
+
+Look = Callable[[Sample, Sequence[Image.Image]], object]
+"""What else is done with a sample and its pictures once they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,12 @@ def build(config: ModelConfig, device: torch.device) -> Encoder:
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder, samples: Sequence[Sample], shown: Shown, max_pixels: int, tick: Callable[[int], object]
+    encoder: Encoder,
+    samples: Sequence[Sample],
+    shown: Shown,
+    max_pixels: int,
+    tick: Callable[[int], object],
+    look: Look | None = None,
 ) -> Features:
     """Return what an encoder sees in samples; of pairs the vectors of both frames, one after the other.
 
@@ -82,34 +91,51 @@ def encode(
         shown: how images are shown.
         max_pixels: the largest image that is opened.
         tick: called with the number of samples done.
+        look: given each sample with its pictures, so that who else looks at them need not read them again; one that it
+            cannot use, by a DataError, counts as unreadable.
     """
     wanted = SIDE if len({*encoder.strides}) == 1 else PYRAMID_SIDE
     side = max(1, round(wanted / encoder.patch)) * encoder.patch
-    read = zip(samples, prefetch(lambda sample: _read(sample, shown, max_pixels, side), samples), strict=True)
+    pictures = prefetch(lambda sample: _read(sample, shown, max_pixels, side), samples, ahead=_AHEAD)
     known: list[Sample] = []
     unreadable: dict[str, str] = {}
+    squares: list[NDArray[np.uint8]] = []
     found: list[Tensor] = []
-    for start in range(0, len(samples), _BATCH):
-        part = list(islice(read, _BATCH))
-        unreadable |= {sample.id: result for sample, result in part if isinstance(result, str)}
-        good = {sample: result for sample, result in part if not isinstance(result, str)}
-        if good:
-            known += good
-            found.append(_vectors(encoder, torch.from_numpy(np.stack(list(good.values())))))
-        tick(start + len(part))
+    for done, (sample, read) in enumerate(zip(samples, pictures, strict=True), 1):
+        try:
+            if isinstance(read, DataError):
+                raise read
+            if look:
+                look(sample, read.pictures)
+            known.append(sample)
+            squares.append(read.squares_TCHW)
+        except DataError as error:
+            unreadable[sample.id] = str(error).splitlines()[0]
+        if squares and (len(squares) == _BATCH or done == len(samples)):
+            found.append(_vectors(encoder, torch.from_numpy(np.stack(squares))))
+            squares.clear()
+        tick(done)
     features_ND = torch.cat(found) if found else torch.empty(0, 0)
     return Features(samples=known, features_ND=features_ND, unreadable=unreadable)
 
 
-def _read(sample: Sample, shown: Shown, max_pixels: int, side: int) -> NDArray[np.uint8] | str:
-    """Return the frames of a sample as squares (T, 3, side, side), or why they cannot be read."""
+@dataclass(frozen=True)
+class _Read:
+    """A sample as its files show it, and as an encoder is shown it."""
+
+    pictures: Sequence[Image.Image]
+    squares_TCHW: NDArray[np.uint8]
+
+
+def _read(sample: Sample, shown: Shown, max_pixels: int, side: int) -> _Read | DataError:
+    """Return a sample, or why it cannot be read."""
     try:
         pictures = [read_picture(path, max_pixels, shown) for path in sample.frames]
     except DataError as error:
-        return str(error).splitlines()[0]
+        return error
     size = (side, side)
     squares = [np.asarray(picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)) for picture in pictures]
-    return np.stack(squares).transpose(0, 3, 1, 2)
+    return _Read(pictures, np.stack(squares).transpose(0, 3, 1, 2))
 
 
 def _vectors(encoder: Encoder, frames_BTCHW: Tensor) -> Tensor:

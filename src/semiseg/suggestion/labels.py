@@ -8,7 +8,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from semiseg.data import Sample
 from semiseg.data.imports.images import linked
@@ -20,7 +19,8 @@ from semiseg.errors import ConfigError, DataError, closest
 from semiseg.files import whole_folder, write_text
 from semiseg.models import ModelCard
 from semiseg.suggestion.formats import Labeled, coco, cvat, label_config, label_studio
-from semiseg.suggestion.uncertainty import IGNORED_ID, Models
+from semiseg.suggestion.kept_masks import KeptMasks
+from semiseg.suggestion.uncertainty import IGNORED_ID, Mask, Models
 
 Format = Literal["png", "coco", "cvat", "labelstudio"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -54,9 +54,8 @@ def write_labels(
     folder: Path,
     samples: Sequence[Sample],
     first: str,
-    models: Models,
-    threshold: float,
-    max_pixels: int,
+    card: ModelCard,
+    masks: KeptMasks,
     format: Format,
 ) -> None:
     """Write a folder of images (links) and labels, whole or not at all.
@@ -65,9 +64,8 @@ def write_labels(
         folder: where; it does not exist yet.
         samples: the images.
         first: the folder of images in the data set, which names in it are below.
-        models: of the run.
-        threshold: the confidence below which a pixel is left open.
-        max_pixels: the largest image that is opened.
+        card: of the model.
+        masks: what it is sure of, by the ids of the images.
         format: `png` makes a data folder; the others a file that a tool takes in.
 
     Raises:
@@ -75,13 +73,12 @@ def write_labels(
         FileError: it cannot be written.
     """
     places = _places(samples, first)
-    card = models.predictor.card
     palette = card.palette if len({*card.palette}) == len(card.classes) else default_palette(len(card.classes))
     labeled = []
     with whole_folder(folder) as draft:
         for sample, place in zip(samples, places, strict=True):
             _put(sample.frames[0], draft / "images" / place, (folder / "images" / place).parent)
-            item = Labeled(place=place, mask_HW=models.confident_mask(sample, threshold, max_pixels))
+            item = Labeled(place=place, mask_HW=masks[sample.id])
             if format == "png":
                 _save(item.mask_HW, draft / "masks" / f"{place.rpartition('.')[0]}.png", palette)
             else:
@@ -115,7 +112,7 @@ def _put(image: Path, target: Path, home: Path) -> None:
         target.write_bytes(image.read_bytes())
 
 
-def _save(mask_HW: NDArray[np.uint8], path: Path, palette: Palette) -> None:
+def _save(mask_HW: Mask, path: Path, palette: Palette) -> None:
     image = indexed_image(mask_HW, palette)
     colours = np.zeros((256, 3), dtype=np.uint8)
     colours[: len(palette)] = palette

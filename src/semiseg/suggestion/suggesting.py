@@ -138,12 +138,19 @@ def suggest(
         chosen_encoder = models.predictor.segmenter.encoder
     found = find_pool(config.data).drawn(pool, seed)
     choice = choose_from(
-        found, chosen_encoder, models, budget=budget, seed=seed, max_pixels=config.data.max_pixels, progress=progress
+        found,
+        chosen_encoder,
+        models,
+        budget=budget,
+        seed=seed,
+        max_pixels=config.data.max_pixels,
+        threshold=config.consistency.threshold,
+        progress=progress,
     )
-    suggestions = write_suggestions(folder, found, choice, models, config.consistency.threshold, config.data.max_pixels)
-    if as_labels is not None and models is not None:
-        first, threshold = found.spec.frames[0], config.consistency.threshold
-        write_labels(Path(as_labels), choice.samples, first, models, threshold, config.data.max_pixels, format)
+    card = models.predictor.card if models else None
+    suggestions = write_suggestions(folder, found, choice, card, config.data.max_pixels)
+    if as_labels is not None and card is not None:
+        write_labels(Path(as_labels), choice.samples, found.spec.frames[0], card, choice.masks, format)
     return Suggested(
         folder=folder,
         labels=Path(as_labels) if as_labels is not None else None,

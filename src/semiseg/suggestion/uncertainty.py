@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semiseg.data import Sample
 from semiseg.data.reading import MAX_PIXELS
 from semiseg.errors import RunError
 from semiseg.prediction import Predictor
-from semiseg.prediction.frames import Frames
+from semiseg.prediction.frames import Frames, Picture
 from semiseg.prediction.student import load_student
+
+Mask = NDArray[np.uint8]
+"""Class ids (H, W)."""
 
 TOP = 0.05
 """The part of a class's pixels, the least sure ones, that tells how unsure of it the model is."""
@@ -58,6 +60,10 @@ class Seen:
     confidence_HW: NDArray[np.float32]
     margin_HW: NDArray[np.float32]
 
+    def sure_of(self, threshold: float) -> Mask:
+        """Return the class ids of what the model is sure of, and 255 where its confidence is below the threshold."""
+        return np.where(self.confidence_HW >= threshold, self.classes_HW, np.uint8(IGNORED_ID))
+
 
 class Models:
     """The model of a run, and where it is the teacher its student too.
@@ -72,30 +78,28 @@ class Models:
         self.student = student
 
     @torch.inference_mode()
-    def look(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> tuple[Seen, float | None]:
-        """Return what the model sees in a sample, and on what part of it the student says otherwise.
+    def look(self, pictures: Sequence[Picture], max_pixels: int = MAX_PIXELS) -> tuple[Seen, Doubt]:
+        """Return what the model sees in a sample, and how unsure it is of it.
+
+        Args:
+            pictures: the sample's, as files or read.
+            max_pixels: the largest file that is opened.
 
         Raises:
             DataError: an image that cannot be used.
         """
-        frames = self.predictor.open(sample.frames, max_pixels).as_seen
+        frames = self.predictor.open(pictures, max_pixels).as_seen
         seen = see(self.predictor, frames)
-        if self.student is None:
-            return seen, None
-        other = see(self.student, frames)
-        return seen, float((seen.classes_HW != other.classes_HW).mean())
+        disagreement = None
+        if self.student is not None:
+            disagreement = float((seen.classes_HW != see(self.student, frames).classes_HW).mean())
+        classes = doubt_by_class(seen, self.predictor.card.classes)
+        return seen, Doubt(classes=classes, disagreement=disagreement)
 
-    def confident_mask(self, sample: Sample, threshold: float, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-        """Return what the model is sure of, class ids (H, W), and 255 where it is less sure; raises as `look`."""
-        frames = self.predictor.open(sample.frames, max_pixels)
-        with torch.inference_mode():
-            seen = see(self.predictor, frames)
-        return np.where(seen.confidence_HW >= threshold, seen.classes_HW, np.uint8(IGNORED_ID))
-
-    def doubt(self, sample: Sample, max_pixels: int = MAX_PIXELS) -> Doubt:
-        """Return how unsure the model is of a sample; raises as `look`."""
-        seen, disagreement = self.look(sample, max_pixels)
-        return Doubt(classes=doubt_by_class(seen, self.predictor.card.classes), disagreement=disagreement)
+    @torch.inference_mode()
+    def confident_mask(self, pictures: Sequence[Picture], threshold: float, max_pixels: int = MAX_PIXELS) -> Mask:
+        """Return what the model is sure of in a sample, of its size, as `Seen.sure_of`; raises as `look`."""
+        return see(self.predictor, self.predictor.open(pictures, max_pixels)).sure_of(threshold)
 
 
 def load_models(run: Path, device: str = "auto") -> Models:
