@@ -132,6 +132,8 @@ def make_task(
         labeled_views=int(method.sees_labeled != "weak"),
         labeled_mixed=method.sees_labeled == "strong",
         second=method.second_unlabeled,
+        warm_up=config.consistency.warm_up if method.warms_up else 0.0,
+        own_from=config.consistency.own_from,
     )
     stream.steps = config.schedule.steps or config.schedule.epochs * stream.steps_per_epoch
     card = ModelCard(

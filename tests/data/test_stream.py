@@ -517,6 +517,29 @@ def test_labeled_images_get_strong_views_where_asked(tiny_scenes: Path) -> None:
     assert torch.equal(plain.labeled.images_BTHWC, changed.labeled.images_BTHWC)
 
 
+@pytest.mark.parametrize("division", [WHOLE, Division(labeled=4, unlabeled=4, processes=2, rank=1, accumulate=2)])
+def test_steps_that_learn_from_labels_alone_read_nothing_else_and_change_no_other_step(
+    division: Division, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    always = stream(dataset, division, steps=6, second=True)
+    later = stream(dataset, division, steps=6, second=True, warm_up=0.5)
+    monkeypatch.setattr(TrainStream, "_draw_unlabeled", lambda *_: pytest.fail("an unlabeled image is drawn"))
+    for index in range(3 * division.accumulate):
+        found = later[index]
+        assert found.unlabeled is found.second is None
+        assert found.pixels.weak == 0
+        assert found.pixels.views.tolist() == [0, 0]
+        assert {*found.ids} <= {sample.id for sample in dataset.labeled}
+    monkeypatch.undo()
+    for index in range(len(always)):
+        one, other = always[index], later[index]
+        if index < 3 * division.accumulate:
+            assert torch.equal(one.labeled.images_BTHWC, other.labeled.images_BTHWC)
+            assert torch.equal(one.labeled.mask_BHW, other.labeled.mask_BHW)
+        else:
+            assert_same(one, other)
+
+
 def test_a_batch_knows_its_time(tiny_scenes: Path) -> None:
     config = DataConfig(root=str(tiny_scenes), crop=32)
     division = Division(labeled=2, unlabeled=2)

@@ -61,7 +61,7 @@ def test_a_label_follows_its_crop_through_scale_place_and_flip(tmp_path: Path) -
     stream = TrainStream(dataset, config, Division(labeled=0, unlabeled=1), strong=StrongViewConfig(), views=1, seed=0)
     flips = set()
     for epoch in range(8):
-        found, _ = stream._unlabeled(epoch, [0], "unlabeled", {})
+        found, _ = stream._unlabeled(epoch, [0], "unlabeled", {}, taught=True)
         assert found.taught is not None
         shown_HW = ~found.ignore_BHW[0]
         value_HW = (found.images_BTHWC[0, 0, ..., 0].float() / 100).round().byte()
@@ -69,6 +69,21 @@ def test_a_label_follows_its_crop_through_scale_place_and_flip(tmp_path: Path) -
         assert found.taught.confidence_BHW[0][shown_HW].unique().tolist() == [204]
         flips.add(bool(shown_HW[0, 0]))
     assert flips == {True, False}, "both a flipped crop, padded at the left, and one as it is"
+
+
+def test_labels_are_not_read_once_the_own_average_labels(tmp_path: Path) -> None:
+    sample = drawn(tmp_path, 1)
+    labelled(tmp_path, sample)
+    mask = tmp_path / "mask.png"
+    Image.new("L", SIZE, 1).save(mask)
+    dataset = Dataset(SPEC, (Sample("x", sample.frames, mask),), (sample,), ())
+    config, division = DataConfig(crop=16, teacher=str(tmp_path)), Division(labeled=1, unlabeled=1)
+    stream = TrainStream(dataset, config, division, strong=StrongViewConfig(), views=1, seed=0, steps=5, own_from=0.5)
+    assert [stream[step].unlabeled.taught is not None for step in range(5)] == [True, True, True, False, False]  # type: ignore[union-attr]
+    label_path(tmp_path, sample).unlink()
+    assert stream[3].unlabeled is not None
+    with pytest.raises(DataError, match="cannot be read"):
+        stream[2]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Taught:
 class Unlabeled:
     """Unlabeled crops: `images_BTHWC` uint8, `ignore_BHW` bool (padding), and the draws of each strong view.
 
-    `taught` is there where the run has the labels of a trained teacher.
+    `taught` is there where a trained teacher labels them.
     """
 
     images_BTHWC: Tensor
@@ -97,6 +97,10 @@ class Place:
     chunks: int
     positions_B: Tensor
 
+    def is_before(self, part: float) -> bool:
+        """Whether the step is one of the first `part` of all steps, 0 to 1."""
+        return self.step < part * self.steps
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -105,7 +109,7 @@ class Batch:
     Attributes:
         place: which chunk of which step.
         labeled: labeled crops.
-        unlabeled: unlabeled crops, or None for methods that use none.
+        unlabeled: unlabeled crops, or None for methods and steps that use none.
         second: as many further unlabeled crops, drawn independently, for methods that paste from them.
         pixels: the divisors of the losses; the loop replaces this chunk's counts by the global batch's.
         ids: the samples' ids, labeled then unlabeled, for messages.

@@ -94,6 +94,8 @@ class TrainStream(TorchDataset[Batch]):
         labeled_views: int = 0,
         labeled_mixed: bool = False,
         second: bool = False,
+        warm_up: float = 0.0,
+        own_from: float = 1.0,
     ) -> None:
         """Prepare the stream; nothing is read yet.
 
@@ -108,10 +110,13 @@ class TrainStream(TorchDataset[Batch]):
             labeled_views: strong views of each labeled image.
             labeled_mixed: whether CutMix will paste from one labeled crop to another, in the first of these views.
             second: draw a second unlabeled batch beside the first.
+            warm_up: part of the steps at the begin that get no unlabeled images, 0 to 1.
+            own_from: part of the steps after which no labels of a trained teacher are read, 0 to 1.
         """
         self.dataset, self.config, self.division = dataset, config, division
         self.strong, self.views, self.seed = strong, views, seed
         self.labeled_views, self.labeled_mixed, self.second = labeled_views, labeled_mixed, second
+        self.warm_up, self.own_from = warm_up, own_from
         self.steps = self.steps_per_epoch if steps is None else steps
         self._decoded = decoded_cache(config.cache)
 
@@ -131,32 +136,32 @@ class TrainStream(TorchDataset[Batch]):
         division = self.division
         step, part = divmod(index, division.accumulate)
         chunk = division.rank * division.accumulate + part
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, number = divmod(step, self.steps_per_epoch)
         labeled = positions(division.labeled, chunk, division.chunks)
         unlabeled = positions(division.unlabeled, chunk, division.chunks) if division.unlabeled else []
-        labeled_slots = [place * division.labeled + position for position in labeled]
-        unlabeled_slots = [place * division.unlabeled + position for position in unlabeled]
+        place = Place(
+            seed=self.seed,
+            step=step,
+            steps=self.steps,
+            steps_per_epoch=self.steps_per_epoch,
+            batch=division.unlabeled,
+            chunks=division.chunks,
+            positions_B=torch.tensor(unlabeled, dtype=torch.int64),
+        )
         damaged: dict[str, str] = {}
+
+        def drawn(purpose: str, wanted: bool = True) -> tuple[Unlabeled | None, list[str]]:
+            if not (wanted and unlabeled) or place.is_before(self.warm_up):
+                return None, []
+            slots = [number * division.unlabeled + position for position in unlabeled]
+            return self._unlabeled(epoch, slots, purpose, damaged, taught=place.is_before(self.own_from))
+
+        labeled_slots = [number * division.labeled + position for position in labeled]
         labeled_part, labeled_ids = self._labeled(epoch, labeled_slots)
-        nothing: tuple[None, list[str]] = (None, [])
-        unlabeled_part, unlabeled_ids = (
-            self._unlabeled(epoch, unlabeled_slots, "unlabeled", damaged) if unlabeled else nothing
-        )
-        second_part, second_ids = (
-            self._unlabeled(epoch, unlabeled_slots, "second unlabeled", damaged)
-            if unlabeled and self.second
-            else nothing
-        )
+        unlabeled_part, unlabeled_ids = drawn("unlabeled")
+        second_part, second_ids = drawn("second unlabeled", self.second)
         return Batch(
-            place=Place(
-                seed=self.seed,
-                step=step,
-                steps=self.steps,
-                steps_per_epoch=self.steps_per_epoch,
-                batch=division.unlabeled,
-                chunks=division.chunks,
-                positions_B=torch.tensor(unlabeled, dtype=torch.int64),
-            ),
+            place=place,
             labeled=labeled_part,
             unlabeled=unlabeled_part,
             second=second_part,
@@ -208,25 +213,25 @@ class TrainStream(TorchDataset[Batch]):
         return pad_mask(ids_HW, geometry, spec.ignore_value)
 
     def _unlabeled(
-        self, epoch: int, slots: Sequence[int], purpose: str, damaged: dict[str, str]
+        self, epoch: int, slots: Sequence[int], purpose: str, damaged: dict[str, str], *, taught: bool
     ) -> tuple[Unlabeled, list[str]]:
         strong = "strong view" if purpose == "unlabeled" else f"strong view of {purpose}"
         images, ignores, ids = [], [], []
         drawn: list[list[ViewDraws]] = []
-        taught: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
+        labels: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
         for slot in slots:
             sample, frames = self._draw_unlabeled(epoch, slot, purpose, damaged)
             geometry = self._draw_geometry(epoch, purpose, slot, frames[0].size)
             images.append(np.stack([crop_image(frame, geometry) for frame in frames]))
             ignores.append(padding(geometry))
             drawn.append(self._draw_views(strong, epoch, slot, len(frames), self.views))
-            if self.config.teacher:
+            if taught and self.config.teacher:
                 maps = read_label(Path(self.config.teacher), sample, frames[0].size)
                 label_HW, confidence_HW = (crop_mask(map_HW, geometry, fill=0) for map_HW in maps)
-                taught.append((label_HW, confidence_HW))
+                labels.append((label_HW, confidence_HW))
             ids.append(sample.id)
         views = tuple(map(stack_views, zip(*drawn, strict=True)))
-        said = Taught(*(torch.from_numpy(np.stack(maps)) for maps in zip(*taught, strict=True))) if taught else None
+        said = Taught(*(torch.from_numpy(np.stack(maps)) for maps in zip(*labels, strict=True))) if labels else None
         return Unlabeled(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(ignores)), views, said), ids
 
     def _draw_unlabeled(

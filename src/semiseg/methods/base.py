@@ -50,6 +50,7 @@ class Method(ABC, Generic[C]):
         config_class: the dataclass of the method's own settings; they are the section of the method's name.
         learns_unlabeled: whether unlabeled images are used.
         learns_taught: whether labels of a trained teacher can take the place of the own teacher's.
+        warms_up: whether a step without unlabeled images learns from labels alone, for `consistency.warm_up`.
         views: strong views drawn of each unlabeled image.
         labeled_view: how labeled images are seen, where the recipe's `loss.view` does not say.
         second_unlabeled: whether CutMix pastes from a second, independently drawn unlabeled batch.
@@ -61,6 +62,7 @@ class Method(ABC, Generic[C]):
     config_class: ClassVar[type] = NoSettings
     learns_unlabeled: ClassVar[bool] = True
     learns_taught: ClassVar[bool] = False
+    warms_up: ClassVar[bool] = False
     views: ClassVar[int] = 0
     labeled_view: ClassVar[LabeledView] = "weak"
     second_unlabeled: ClassVar[bool] = False

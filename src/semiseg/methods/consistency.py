@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of them share, SyncBatchNorm too
 
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
-from semiseg.data import Batch, Unlabeled
+from semiseg.data import Unlabeled
 from semiseg.methods.context import Normalize
 from semiseg.methods.cross_entropy import cross_entropy_sum
 from semiseg.methods.dropout import drop_features, drop_levels
 from semiseg.methods.labels import PseudoLabel, Selection, opinion
 from semiseg.methods.losses import share
-from semiseg.methods.settings import ConsistencyConfig
 from semiseg.models import FeatureHook, LevelHook
 
 
@@ -74,24 +73,18 @@ def pseudo_label(
 
 
 def labels_of(
-    teacher: nn.Module,
-    images_BTCHW: Tensor,
-    batch: Batch,
-    config: ConsistencyConfig,
-    correction_K: Tensor | None = None,
+    teacher: nn.Module, images_BTCHW: Tensor, unlabeled: Unlabeled, correction_K: Tensor | None = None
 ) -> PseudoLabel:
-    """Return the labels of a batch's weak views: those that a trained teacher gave them, or the own teacher's.
+    """Return the labels of weak views: those that a trained teacher gave them, else the own teacher's.
 
     Args:
         teacher: the run's own.
         images_BTCHW: the weak views, normalised.
-        batch: the chunk; it has unlabeled crops.
-        config: until when a trained teacher labels.
+        unlabeled: what they are made of.
         correction_K: of the own teacher's logits; a trained one's labels are final.
     """
-    assert batch.unlabeled is not None, "the stream draws the views that this class asks for"
-    taught, ignore_BHW = batch.unlabeled.taught, batch.unlabeled.ignore_BHW
-    if taught is None or batch.place.step >= config.own_from * batch.place.steps:
+    taught, ignore_BHW = unlabeled.taught, unlabeled.ignore_BHW
+    if taught is None:
         return pseudo_label(teacher, images_BTCHW, ignore_BHW, correction_K)
     return PseudoLabel(taught.label_BHW.long(), taught.confidence_BHW.float() / 255, ignore_BHW)
 

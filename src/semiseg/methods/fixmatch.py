@@ -24,17 +24,17 @@ class FixMatch(Method[FixMatchConfig]):
 
     config_class = FixMatchConfig
     learns_taught = True
+    warms_up = True
     views = 1
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + consistency loss) / 2."""
         batch = self.as_seen(batch)
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
-        if consistency.warms_up(batch.place):
+        if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
-        assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency, self.correction_K)
+        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.correction_K)
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
         (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 

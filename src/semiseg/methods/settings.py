@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from semiseg.errors import ConfigError
-
-if TYPE_CHECKING:
-    from semiseg.data import Place
 
 Labeler = Literal["ema", "student"]
 LabeledView = Literal["weak", "photometric", "strong"]
@@ -76,10 +73,6 @@ class ConsistencyConfig:
     def by_class(self) -> bool:
         """Whether something depends on how labels and teacher have spoken of each class so far."""
         return self.class_thresholds or self.alignment > 0
-
-    def warms_up(self, place: Place) -> bool:
-        """Whether a step is one of those that learn from labels alone."""
-        return place.step < self.warm_up * place.steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,17 +24,17 @@ class UniMatchV2(Method[UniMatchV2Config]):
 
     config_class = UniMatchV2Config
     learns_taught = True
+    warms_up = True
     views = 2
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + mean consistency loss of the two views) / 2."""
         batch = self.as_seen(batch)
         consistency, unlabeled = self.shared.consistency, batch.unlabeled
-        if consistency.warms_up(batch.place):
+        if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
-        assert unlabeled is not None, "the stream draws the views that this class asks for"
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, batch, consistency, self.correction_K)
+        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.correction_K)
         view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
         width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
         keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)

@@ -107,6 +107,7 @@ def plan(
     with TemporaryDirectory(prefix="semiseg-plan-") as folder:
         scenes, notes = _scenes(config, Path(folder))
         words = [*scenes, "--run.folder", folder, "--run.name", "probe", "--model.weights", "random"]
+        words += ["--consistency.warm_up", "0"]  # steps from labels alone are cheaper than those that follow
         looked = _look(recipe, [*given, *_words(settings), *words], device, seconds)
     settings += [*looked.fitted, *_length(looked, hours)]
     if is_folder and config.recipe == "laptop":
