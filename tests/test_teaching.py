@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from PIL import Image
 
 from semiseg.api import TrainedRun
 from semiseg.cli import main
-from semiseg.data.taught import FACTS
-from semiseg.teaching import vote
+from semiseg.data import load_dataset
+from semiseg.data.taught import FACTS, label_path, write_label
+from semiseg.teaching import student_config, vote, write_labels
 
 Words = Callable[..., list[str]]
 Train = Callable[..., TrainedRun]
@@ -57,6 +59,73 @@ def test_a_student_of_another_size_learns_from_labels_that_are_made_once(
     assert main([*words, "--run.name", "second", "--method", "fixmatch"]) == 0
     assert f"1 labels made in 0 s, {len(labels) - 1} were there before" in capsys.readouterr().out
     assert [path.stat().st_mtime_ns for path in labels][1:] == made[1:], "a label is made once"
+
+
+WITNESS = """
+import os, sys, time
+from pathlib import Path
+from semiseg import teaching
+from semiseg.cli import main
+
+write, notes = teaching.write_label, Path(sys.argv[1])
+
+def witnessed(path, *maps):
+    write(path, *maps)
+    with notes.open("a") as file:
+        file.write(os.environ["RANK"])
+    for _ in range(600):
+        if {*notes.read_text()} == {"0", "1"}:
+            return
+        time.sleep(0.1)
+    sys.exit("the other process labels nothing")
+
+teaching.write_label = witnessed
+sys.exit(main(sys.argv[2:]))
+"""
+"""`semiseg` that writes down which process has made a label, and waits until both have made one."""
+
+
+def test_two_processes_share_the_labels_and_train_together(
+    train_tiny: Train, launch_two: Callable[..., str], tmp_path: Path
+) -> None:
+    teacher = train_tiny("teacher", "--method", "supervised").path
+    program, made = tmp_path / "witness.py", tmp_path / "made"
+    program.write_text(WITNESS)
+    words = ["distill", str(teacher), "--encoder", "vit_nano", "--model.weights", "random", "--scales", "1"]
+    launch_two([str(program)], [str(made), *words, "--run.name", "student"])
+    ranks, labels = made.read_text(), list((teacher / "labels" / "labels").rglob("*.png"))
+    assert {*ranks} == {"0", "1"}
+    assert len(labels) <= len(ranks) <= len(labels) + 1, "none is made twice, but perhaps the last one"
+    assert (tmp_path / "student" / "report.html").is_file()
+
+
+def test_what_other_processes_have_not_labelled_is_labelled_too(
+    train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the other one makes one label and dies; none is made twice, and the end is told when all are there."""
+    teacher = train_tiny("teacher", "--method", "supervised").path
+    config = student_config(teacher, "vit_nano")
+    samples = load_dataset(config.data).unlabeled
+    made: list[str] = []
+    told: list[int] = []
+
+    def noted(path: Path, *maps: np.ndarray) -> None:
+        made.append(path.stem)
+        write_label(path, *maps)
+
+    def progress(done: int, count: int) -> None:
+        told.append(done)
+        if len(made) == 1:
+            noted(label_path(tmp_path / "labels", samples[1]), np.zeros((64, 64), np.uint8), np.ones((64, 64)))
+
+    monkeypatch.setattr(sys.modules["semiseg.teaching"], "write_label", noted)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = write_labels([teacher], samples, tmp_path / "labels", config, scales=(1.0,), flip=False, progress=progress)
+    assert made == [Path(samples[place].id).name for place in (0, 1, 2, 4, 5, 3)]
+    assert (found.made, found.kept) == (6, 0)
+    assert (told[0], told[-1]) == (0, 6)
+    assert told == sorted(told)
 
 
 def test_what_cannot_be_distilled_is_said_before_anything_is_labelled(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from semiseg.data.reduction import reduced_size
 from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.data.taught import FACTS, label_path, write_label
 from semiseg.data.yaml_file import read_yaml
-from semiseg.engine.distributed import speaks_for_all
+from semiseg.engine.distributed import launched, own_device, speaks_for_all
 from semiseg.engine.rundir import RunDirectory, refuse_place
 from semiseg.errors import ConfigError, DataError
 from semiseg.files import read_json, sha256_of, write_text
@@ -44,7 +45,7 @@ class Labelling:
 
     Attributes:
         folder: where they lie.
-        made: labels made by this call.
+        made: labels made by this call, in all processes together.
         kept: labels that were there before.
         seconds: that making them took.
     """
@@ -158,13 +159,11 @@ def distill(
     if resume is False:
         refuse_place(place, resume=False)
     folder = labels or teachers[0] / "labels"
-    is_main = speaks_for_all()
-    made = Labelling(folder=folder, made=0, kept=0, seconds=0.0)
-    if is_main:
-        samples = load_dataset(config.data).unlabeled
-        made = write_labels(teachers, samples, folder, config, scales=scales, flip=flip, progress=progress)
+    samples = load_dataset(config.data).unlabeled
+    shown = progress if speaks_for_all() else None
+    made = write_labels(teachers, samples, folder, config, scales=scales, flip=flip, progress=shown)
     run = train(replace(config, data=replace(config.data, teacher=str(folder))), resume=resume)
-    if not is_main:
+    if not speaks_for_all():
         return Distilled(run=run, labels=made, headline="")
     headline, details = _account([*teachers, run.path], config, made)
     said = {"headline": headline, "details": details}
@@ -183,7 +182,10 @@ def write_labels(
     flip: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Labelling:
-    """Write what teachers say of unlabeled images; what is there already is kept.
+    """Write what teachers say of unlabeled images; what is there already is kept. In the end all have a label.
+
+    Processes that a launcher has started share the work through the folder alone: each labels its own share, then what
+    is still missing of the others'. So none waits long for another when they join to train, and none for one that died.
 
     Of several teachers each has a vote on each pixel, whatever its confidence: a teacher of sharp probabilities would
     else outvote the others (V-PET). Ties, and the confidence of the label, go by the mean of their probabilities.
@@ -203,25 +205,45 @@ def write_labels(
         SemisegError: no usable model, teachers of different classes, a folder of other labels, an unreadable image.
     """
     _open_folder(folder, teachers, config.data.long_side, scales, flip)
-    waiting = [sample for sample in samples if not label_path(folder, sample).is_file()]
-    kept, report_progress = len(samples) - len(waiting), progress or (lambda done, count: None)
-    report_progress(kept, len(samples))
-    began = time.monotonic()
-    predictors = [Predictor.load(teacher, config.device, config.precision) for teacher in teachers] if waiting else []
+    missing = deque(sample for sample in samples if not label_path(folder, sample).is_file())
+    waiting, report_progress = _in_turn(missing), progress or (lambda done, count: None)
+    report_progress(len(samples) - len(missing), len(samples))
+    began, device = time.monotonic(), str(own_device(config.device))
+    predictors = [Predictor.load(teacher, device, config.precision) for teacher in teachers] if waiting else []
     by_look = {each.shown: each for each in predictors}
 
     def read(sample: Sample) -> tuple[Sample, dict[Shown, Frames]]:
+        if label_path(folder, sample).is_file():
+            return sample, {}
         opened = {shown: each.open(sample.frames, config.data.max_pixels) for shown, each in by_look.items()}
         return sample, {shown: _of_student(frames, config) for shown, frames in opened.items()}
 
-    for number, (sample, frames) in enumerate(prefetch(read, waiting, ahead=_AHEAD), start=1):
-        found = [
-            each.predict_frames(frames[each.shown], probabilities=True, scales=scales, flip=flip).probabilities_KHW
-            for each in predictors
-        ]
-        write_label(label_path(folder, sample), *vote([kept_KHW for kept_KHW in found if kept_KHW is not None]))
-        report_progress(kept + number, len(samples))
-    return Labelling(folder=folder, made=len(waiting), kept=kept, seconds=time.monotonic() - began)
+    for sample, frames in prefetch(read, waiting, ahead=_AHEAD):
+        if frames and not label_path(folder, sample).is_file():
+            write_label(label_path(folder, sample), *_labelled(predictors, frames, scales, flip))
+        while missing and label_path(folder, missing[0]).is_file():
+            missing.popleft()
+        report_progress(len(samples) - len(missing), len(samples))
+    made, seconds = len(waiting), time.monotonic() - began
+    return Labelling(folder=folder, made=made, kept=len(samples) - made, seconds=seconds)
+
+
+def _in_turn(waiting: Iterable[Sample]) -> list[Sample]:
+    """Return samples in this process's order: its share, then those of others from the end, as they come there last."""
+    (rank, count), samples = launched(), list(waiting)
+    others = [sample for place, sample in enumerate(samples) if place % count != rank]
+    return [*samples[rank::count], *reversed(others)]
+
+
+def _labelled(
+    predictors: Sequence[Predictor], frames: dict[Shown, Frames], scales: Sequence[float], flip: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the class and the confidence of every pixel, as `vote` does."""
+    found = [
+        each.predict_frames(frames[each.shown], probabilities=True, scales=scales, flip=flip).probabilities_KHW
+        for each in predictors
+    ]
+    return vote([kept_KHW for kept_KHW in found if kept_KHW is not None])
 
 
 def _of_student(frames: Frames, config: Config) -> Frames:

@@ -135,13 +135,28 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+def launched() -> tuple[int, int]:
+    """Return the rank of this process and the count of those that a launcher has started, joined or not."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def speaks_for_all() -> bool:
     """Whether this process is the main one of those that a launcher has started, also after they have parted."""
-    return _rank() == 0
+    return launched()[0] == 0
+
+
+def own_device(name: str) -> torch.device:
+    """Return the device of this process: with several on a machine, each takes the GPU of its local rank.
+
+    Raises:
+        ConfigError: no such device here, or one GPU named for several processes.
+    """
+    _, count = launched()
+    if count > 1 and ":" in name:
+        raise ConfigError(
+            f"one GPU for {count} processes", where=f"device {name}", remedy="pass --device cuda, or leave it out"
+        )
+    return choose_device(name, int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextlib.contextmanager
@@ -160,12 +175,7 @@ def join_processes(device: str) -> Iterator[Processes]:
         RunError: another process ended amid something that all of them do together (of Gloo alone: what NCCL says then
             may also be a fault of this process, so it is left as it is).
     """
-    count, rank = int(os.environ.get("WORLD_SIZE", "1")), _rank()
-    if count > 1 and ":" in device:
-        raise ConfigError(
-            f"one GPU for {count} processes", where=f"device {device}", remedy="pass --device cuda, or leave it out"
-        )
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    (rank, count), chosen = launched(), own_device(device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if count > 1:
