@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,20 @@ def test_a_class_has_its_shares_and_what_its_labels_are_worth(watched_run: Path)
     assert (field.labeled, field.pseudo, field.confident) == pytest.approx((0.6, 0.7, 0.5))
     assert (field.right, field.predicted) == (0.9, 0.8)
     assert (road.pseudo, road.confident) == (0.0, None)
+
+
+def test_a_labeled_only_run_has_no_empty_columns_of_pseudo_labels(make_run: Callable[..., Path]) -> None:
+    run = make_run("labeled", scores=(0.5, 0.4))
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "quality.json").write_text(json.dumps({**QUALITY, "disagreement": None}))
+    page = Page(report(run).read_text())
+    text = page.text[page.text.index("How far to trust it") :]
+    assert text[text.index("Class") :][:6] == ["Class", "right", "predicted", "field", "90.0", "80.0"]
+    said = " ".join(text)
+    assert "90.0 % of those are right: so reliable pseudo-labels of this model would be" in said
+    assert "a shorter training or a lower rate may do" in said
+    for absent in ("pseudo-labels at the end", "consistency", "is what teaches"):
+        assert absent not in said[: said.index("How to repeat it")]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from semiseg.published.bands import THRESHOLD, healthy_band
 from semiseg.reporting.charts import Area, Chart, Line, line_chart
 from semiseg.reporting.quality_record import ImageTrust, QualityRecord
 from semiseg.reporting.record import RunRecord
+from semiseg.reporting.settings import labeled_only
 from semiseg.reporting.wording import percent, points
 
 _CURVES = 8
@@ -52,12 +53,16 @@ class ConfusionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """The section: warnings, sentences, charts, a row for each class, mistakes and images."""
+    """The section: warnings, sentences, charts, a row for each class, mistakes and images.
+
+    Without `pseudo_labels`, the first three shares of every row are not known.
+    """
 
     alarms: tuple[Alarm, ...]
     sentences: tuple[str, ...]
     charts: tuple[Chart, ...]
     classes: tuple[TrustRow, ...]
+    pseudo_labels: bool
     confusion: tuple[ConfusionRow, ...]
     mistakes: tuple[str, ...]
     worst: tuple[ImageTrust, ...]
@@ -75,9 +80,10 @@ def trust(record: RunRecord) -> Trust | None:
     half = min(_IMAGES, len(images) // 2)
     return Trust(
         alarms=tuple(alarms(record.windows, record.window_classes, record.length)),
-        sentences=(*_of_pseudo_labels(record), *_of_quality(quality), *_of_decline(record)),
+        sentences=(*_of_pseudo_labels(record), *_of_quality(quality, labeled_only(record)), *_of_decline(record)),
         charts=tuple(chart for chart in drawn if chart),
         classes=tuple(_rows(record)),
+        pseudo_labels=bool(record.windows),
         confusion=tuple(_confusion(quality)),
         mistakes=tuple(_mistakes(quality)),
         worst=tuple(images[:half]),
@@ -95,12 +101,13 @@ def _of_pseudo_labels(record: RunRecord) -> list[str]:
     ]
 
 
-def _of_quality(quality: QualityRecord | None) -> list[str]:
+def _of_quality(quality: QualityRecord | None, labels_alone: bool) -> list[str]:
     if quality is None:
         return []
+    teaches = "pseudo-labels of this model would be" if labels_alone else "is what teaches"
     said = [
         f"On val images, {percent(quality.kept)} of the pixels are at confidence {quality.threshold:g} or more, and "
-        f"{points(quality.kept_right)} % of those are right: so reliable is what teaches, on images like these.",
+        f"{points(quality.kept_right)} % of those are right: so reliable {teaches}, on images like these.",
         f"Confidence is off by {points(quality.ece)} points in the mean (expected calibration error).",
     ]
     if quality.disagreement is not None:
@@ -121,9 +128,12 @@ def _of_decline(record: RunRecord) -> list[str]:
     last = record.last(f"{name}/{record.score}")
     if last is None or top - last.value <= _WORSE:
         return []
+    remedies = "a shorter training, a lower rate or a lower consistency.weight"
+    if labeled_only(record):
+        remedies = "a shorter training or a lower rate"
     return [
         f"The last {name} is {points(top - last.value)} points below the best one, of step {best.step:,}, which was "
-        "kept: a shorter training, a lower rate or a lower consistency.weight may do."
+        f"kept: {remedies} may do."
     ]
 
 
