@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,27 @@ def test_where_many_settings_differ_the_name_of_the_run_says_it(make_run: Callab
     one = make_run("a", settings={"strong": dict.fromkeys("wxyz", 1)})
     two = make_run("b", settings={"strong": dict.fromkeys("wxyz", 2)})
     assert labels(one, two) == ["labeled-only, a", "labeled-only, b"]
+
+
+def test_of_many_differing_values_those_that_tell_most_are_in_the_name(make_run: Callable[..., Path]) -> None:
+    def run(name: str, root: str, batch: int, **changed: Any) -> Path:
+        many = {"optimizer": dict.fromkeys("wxyz", batch), "fixmatch": {"dropout": batch}}
+        return make_run(name, "fixmatch", settings={"data": {"root": root}, **many, **changed})
+
+    small = run("a", "/data/of a user/fields", 4, model={"encoder": "small"}, schedule={"steps": 500, "epochs": None})
+    large = run("b", "/data/of a user/roads", 8, model={"encoder": "large"}, schedule={"steps": None, "epochs": 60})
+    assert labels(small, large) == [
+        "fixmatch, encoder small, root fields, steps 500",
+        "fixmatch, encoder large, root roads, epochs 60",
+    ]
+    third = run("c", "/data/of a user/roads", 9, model={"encoder": "large"}, schedule={"steps": None, "epochs": 60})
+    assert [label.rpartition(", ")[2] for label in labels(small, large, third)[1:]] == ["b", "c"]
+
+
+def test_a_long_value_is_cut(make_run: Callable[..., Path]) -> None:
+    runs = [make_run(name, settings={"data": {"unlabeled": [f"/a/folder/{name}" * 9]}}) for name in "ab"]
+    assert all(len(label) < 60 for label in labels(*runs))
+    assert len({*labels(*runs)}) == 2
 
 
 def test_keys_of_a_later_version_and_of_other_methods_make_no_other_setting(make_run: Callable[..., Path]) -> None:

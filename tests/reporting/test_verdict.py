@@ -109,3 +109,20 @@ def test_settings_that_differ_by_the_method_alone_come_before_better_ones_of_ano
     alone = verdict(group([read_run(runs[0]), read_run(runs[2])]), "mIoU", [])
     assert alone.headline.startswith("unimatch_v2 is 20.0 points")
     assert alone.details[0].startswith("Not the method alone differs")
+
+
+def test_what_the_names_of_settings_of_one_method_leave_out_is_told_beside(make_run: Callable[..., Path]) -> None:
+    runs = [
+        make_run(
+            name,
+            "fixmatch",
+            scores=(score,),
+            settings={"model": {"encoder": name}, "strong": dict.fromkeys("wxyz", score)},
+        )
+        for name, score in (("small", 0.1), ("large", 0.3))
+    ]
+    found = verdict(group([read_run(run) for run in runs]), "mIoU", [])
+    assert found.headline == (
+        "fixmatch, encoder large is 20.0 points of mIoU ahead of fixmatch, encoder small (30.0 against 10.0)"
+    )
+    assert found.details[0] == "More than that differs between them: strong.w, strong.x, strong.y, strong.z."

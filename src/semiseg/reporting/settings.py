@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from semiseg.engine.rundir import flatten
@@ -25,8 +26,11 @@ _FREE = (
 """Keys of the config that do not make another setting: what happens at random, and what does not change the result."""
 _LEARNING = ("method", "consistency", "strong")
 """Sections of the config that say how to learn from unlabeled images; so does the section of each method."""
-_WORDS = 3
-"""Differing values that a setting is named by; where it takes more, the name of its run says it shorter."""
+_TELLING = ("model.encoder", "data.root", "data.spec", "data.split", "schedule.steps", "schedule.epochs")
+"""Keys that tell a setting from others of its method better than any other."""
+_WORDS, _LONGEST = 3, 30
+"""Differing values that a setting is named by, and characters of a value; of more, and where these do not tell it from
+another one, the name of its run does."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,16 @@ class Setting:
     """Runs of one setting, in the order they were given."""
 
     label: str
-    """What tells it from the other settings: its method, and where that is not enough, the values that differ."""
+    """What tells it from the other settings: its method, and where that is not enough, the values that differ. Of many
+    those that tell most, and where these do not tell it from another one, the name of its run."""
     runs: tuple[RunRecord, ...]
+    told: tuple[str, ...] = ()
+    """The keys of these values."""
 
     @property
     def labeled_only(self) -> bool:
         """Whether it learns from labeled images alone."""
-        return _labeled_only(self.runs[0])
+        return labeled_only(self.runs[0])
 
     def figures(self, of: Callable[[RunRecord], float | None]) -> Figures:
         """Take one figure of each run."""
@@ -95,8 +102,7 @@ def group(runs: Sequence[RunRecord]) -> list[Setting]:
             alike.append(run)
         else:
             groups.append([run])
-    labels = _labels([found[0] for found in groups])
-    return [Setting(label=label, runs=tuple(found)) for label, found in zip(labels, groups, strict=True)]
+    return _named(groups)
 
 
 def differing(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
@@ -118,6 +124,11 @@ def beside_the_method(one: Setting, other: Setting) -> list[str]:
     return [key for key in keys if key.partition(".")[0] not in parts and key != "data.labeled_epoch"]
 
 
+def untold(one: Setting, other: Setting) -> list[str]:
+    """Return the keys in which two settings of one method differ without their names saying so."""
+    return [key for key in differing([one.runs[0], other.runs[0]]) if key not in one.told]
+
+
 def _choices(run: RunRecord) -> dict[str, Any]:
     """Return the keys that make a setting; the sections of methods that the run does not use say nothing of it."""
     unused = set(METHODS) - {run.setting("method")}
@@ -125,22 +136,37 @@ def _choices(run: RunRecord) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key not in _FREE and key.partition(".")[0] not in unused}
 
 
-def _labels(runs: Sequence[RunRecord]) -> list[str]:
-    methods = [_method(run) for run in runs]
-    labels = []
-    for run, method in zip(runs, methods, strict=True):
-        alike = [other for other, name in zip(runs, methods, strict=True) if name == method]
-        own = _choices(run)
-        words = [f"{key.rpartition('.')[2]} {own.get(key)}" for key in differing(alike)]
-        labels.append(", ".join([method, *words]) if len(words) <= _WORDS else f"{method}, {run.name}")
-    return labels
+def _named(groups: Sequence[Sequence[RunRecord]]) -> list[Setting]:
+    """Name each setting by its method, and by what tells it from the others of that method."""
+    settings = []
+    for runs in groups:
+        method = _method(runs[0])
+        keys = differing([other[0] for other in groups if _method(other[0]) == method])
+        told = [*keys] if len(keys) <= _WORDS else [key for key in _TELLING if key in keys]
+        own = _choices(runs[0])
+        words = [f"{key.rpartition('.')[2]} {_short(key, own[key])}" for key in told if own[key] is not None]
+        settings.append(Setting(label=", ".join([method, *words]), runs=tuple(runs), told=tuple(told)))
+    labels = [setting.label for setting in settings]
+    return [
+        setting
+        if labels.count(setting.label) == 1
+        else replace(setting, label=f"{setting.label}, {setting.runs[0].name}")
+        for setting in settings
+    ]
+
+
+def _short(key: str, value: Any) -> str:
+    """Write a value for a name; of a folder its last part."""
+    text = PurePath(str(value)).name if key in ("data.root", "data.split") else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _method(run: RunRecord) -> str:
-    return "labeled-only" if _labeled_only(run) else run.setting("method") or "unknown method"
+    return "labeled-only" if labeled_only(run) else run.setting("method") or "unknown method"
 
 
-def _labeled_only(run: RunRecord) -> bool:
+def labeled_only(run: RunRecord) -> bool:
+    """Return whether a run learns from labeled images alone."""
     method = METHODS.get(run.setting("method") or "")
     return method is not None and not method.learns_unlabeled
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semiseg.reporting.settings import Figures, Setting, beside_the_method
+from semiseg.reporting.settings import Figures, Setting, beside_the_method, untold
 from semiseg.reporting.wording import counted, is_level, points
 
 _SHOWN = 4
-"""How many of the keys that differ besides the method are named; the page lists all."""
+"""How many of the keys that differ besides are named; the page lists all in a table."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,18 @@ def _sentence(one: Setting, base: Setting, score: str) -> str:
 
 
 def _unlike(one: Setting, base: Setting) -> list[str]:
-    """Say what differs besides the method; nothing of settings of one method, which their names tell apart."""
+    """Say what differs besides the method, or of settings of one method besides what their names say."""
+    if one.runs[0].setting("method") == base.runs[0].setting("method"):
+        keys = untold(one, base)
+        return [f"More than that differs between them: {_some(keys)}."] if keys else []
     keys = beside_the_method(one, base)
-    if not keys or one.runs[0].setting("method") == base.runs[0].setting("method"):
-        return []
+    said = "Not the method alone differs between them, so this is not its merit or fault alone"
+    return [f"{said}: {_some(keys)}."] if keys else []
+
+
+def _some(keys: Sequence[str]) -> str:
     shown = ", ".join(sorted(keys, key=lambda key: not key.startswith("model."))[:_SHOWN])
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return [f"Not the method alone differs between them, so this is not its merit or fault alone: {shown}{more}."]
+    return f"{shown} and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else shown
 
 
 def _worth(one: Setting, base: Setting, judged: Sequence[Setting]) -> str:
