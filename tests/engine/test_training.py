@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from semiseg import api
 from semiseg.api import TrainedRun
-from semiseg.engine import saving
+from semiseg.engine import saving, step_numbers
 from semiseg.engine.checkpoint import save_checkpoint
 from semiseg.engine.evaluation import Evaluator
 from semiseg.errors import RunError, SemisegError
@@ -154,7 +154,11 @@ def test_a_resumed_run_knows_the_best_model_so_far(train_tiny: TrainTiny, monkey
     assert json.loads((run.path / "model/config.json").read_text())["metrics"] == {"miou": 0.5, "step": 3.0}
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_a_remedy(train_tiny: TrainTiny) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_loss_that_is_no_number_stops_the_run_with_a_remedy(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr(step_numbers, "_lags", lambda device: late)
     with pytest.raises(RunError, match=r"(?s)not finite in 10 steps in a row.*last step: .*--optimizer\.lr"):
         train_tiny("x", "--optimizer.lr", "1e30", "--schedule.steps", "20")
 
@@ -194,6 +198,15 @@ def test_a_frozen_encoder_stays_as_it_was(train_tiny: TrainTiny) -> None:
         unmoved = torch.equal(before[key], after[key])
         assert unmoved or "student/decoder" in key
     assert not torch.equal(before["student/decoder.output.weight"], after["student/decoder.output.weight"])
+
+
+def test_a_line_of_the_log_one_step_late_says_the_same(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, numbers: Callable[[Path], dict[tuple[int, str], float]]
+) -> None:
+    words = ("--schedule.steps", "7", "--schedule.log_every", "2", "--schedule.checkpoint_every", "3")
+    at_once = numbers(train_tiny("at_once", *words).path)
+    monkeypatch.setattr(step_numbers, "_lags", lambda device: True)
+    assert numbers(train_tiny("late", *words).path) == at_once
 
 
 @pytest.mark.parametrize(

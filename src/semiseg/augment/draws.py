@@ -88,5 +88,5 @@ def blur_kernels(sigma_B: Tensor) -> Tensor:
     sigma_B1 = sigma_B[:, None].clamp_min(1e-3)  # 0 becomes a kernel that is exactly 1 in its middle
     offset_K = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=sigma_B.device)
     kernel_BK = torch.exp(-0.5 * (offset_K / sigma_B1).square())
-    kernel_BK = torch.where(offset_K.abs() <= BLUR_SIGMAS * sigma_B1, kernel_BK, 0.0)
+    kernel_BK = kernel_BK.masked_fill(offset_K.abs() > BLUR_SIGMAS * sigma_B1, 0.0)
     return kernel_BK / kernel_BK.sum(1, keepdim=True)

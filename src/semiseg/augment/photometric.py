@@ -49,8 +49,8 @@ def apply_photometric(images: Tensor, draws: PhotometricDraws) -> Tensor:
 def _view(images_BCHW: Tensor, draws: PhotometricDraws) -> Tensor:
     factors_B4 = draws.factors.gather(1, draws.order)  # by position, no longer by operation
     hues_so_far_B4 = (draws.order == HUE).cumsum(1)
-    before_B4 = torch.where(hues_so_far_B4 == 0, factors_B4, 1.0)
-    after_B4 = torch.where((hues_so_far_B4 == 1) & (draws.order != HUE), factors_B4, 1.0)
+    before_B4 = factors_B4.masked_fill(hues_so_far_B4 > 0, 1.0)
+    after_B4 = factors_B4.masked_fill((hues_so_far_B4 == 0) | (draws.order == HUE), 1.0)
 
     for position in (0, 1, 2):
         images_BCHW = _blend(images_BCHW, before_B4[:, position], draws.order[:, position])
@@ -58,7 +58,7 @@ def _view(images_BCHW: Tensor, draws: PhotometricDraws) -> Tensor:
     for position in (1, 2, 3):
         images_BCHW = _blend(images_BCHW, after_B4[:, position], draws.order[:, position])
 
-    grayscale_B = torch.where(draws.grayscale, 0.0, 1.0)
+    grayscale_B = torch.ones_like(draws.sigma).masked_fill(draws.grayscale, 0.0)
     images_BCHW = _blend(images_BCHW, grayscale_B, torch.full_like(draws.order[:, 0], SATURATION))
     return _blur(images_BCHW, draws.sigma)
 

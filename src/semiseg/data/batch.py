@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,28 +124,31 @@ class Batch:
     second: Unlabeled | None = None
     damaged: tuple[tuple[str, str], ...] = ()
 
-    def _moved(self, move: Callable[[Tensor], Tensor], views: Callable[[ViewDraws], ViewDraws]) -> Batch:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with `function` applied to each of its tensors, those of its place aside."""
+
+        def views(draws: Iterable[ViewDraws]) -> tuple[ViewDraws, ...]:
+            return tuple(view.map(function) for view in draws)
+
         def taught(labels: Taught | None) -> Taught | None:
-            return labels and Taught(move(labels.label_BHW), move(labels.confidence_BHW))
+            return labels and Taught(function(labels.label_BHW), function(labels.confidence_BHW))
 
         def moved(u: Unlabeled | None) -> Unlabeled | None:
-            return u and Unlabeled(
-                move(u.images_BTHWC), move(u.ignore_BHW), tuple(map(views, u.views)), taught(u.taught)
-            )
+            return u and Unlabeled(function(u.images_BTHWC), function(u.ignore_BHW), views(u.views), taught(u.taught))
 
-        labeled = self.labeled
+        labeled, pixels = self.labeled, self.pixels
         return replace(
             self,
-            labeled=Labeled(move(labeled.images_BTHWC), move(labeled.mask_BHW), tuple(map(views, labeled.views))),
+            labeled=Labeled(function(labeled.images_BTHWC), function(labeled.mask_BHW), views(labeled.views)),
             unlabeled=moved(self.unlabeled),
             second=moved(self.second),
-            pixels=PixelCounts.unstacked(move(self.pixels.stacked())),
+            pixels=PixelCounts(function(pixels.labeled), function(pixels.weak), function(pixels.views)),
         )
 
     def to(self, device: torch.device) -> Batch:
         """Copy to the device without waiting for it."""
-        return self._moved(lambda t: t.to(device, non_blocking=True), lambda view: view.to(device))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
         """Move to page-locked memory; the loader calls this."""
-        return self._moved(lambda t: t.pin_memory(), lambda view: view.pin_memory())
+        return self.map(Tensor.pin_memory)

@@ -65,10 +65,10 @@ class Processes:
         return torch.cat(parts)
 
     def gather_texts(self, text: str) -> list[str]:
-        """Return the texts of all processes, in the order of ranks."""
-        mine_N = torch.frombuffer(bytearray(text.encode() + b"\0"), dtype=torch.uint8).to(self.device)
-        lengths = self.gather(torch.tensor([len(mine_N)], device=self.device)).tolist()
-        rows = self.gather(nn.functional.pad(mine_N, (0, max(lengths) - len(mine_N)))[None]).cpu().numpy()
+        """Return the texts of all processes, in the order of ranks; over the CPU, so that no GPU is waited for."""
+        mine_N = torch.frombuffer(bytearray(text.encode() + b"\0"), dtype=torch.uint8)
+        lengths = self.gather(torch.tensor([len(mine_N)])).tolist()
+        rows = self.gather(nn.functional.pad(mine_N, (0, max(lengths) - len(mine_N)))[None]).numpy()
         return [row[: length - 1].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
 
     def wait(self) -> None:

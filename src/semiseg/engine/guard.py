@@ -56,7 +56,7 @@ class Guard:
         norms = torch._foreach_norm([p.grad for p in self.parameters if p.grad is not None])
         finite = torch.stack([loss.detach().float(), *(norm.float() for norm in norms)]).isfinite().all()
         bad = self.processes.sum((~finite).float()) > 0
-        self.in_a_row = torch.where(bad, self.in_a_row + 1, 0.0)
+        self.in_a_row = (self.in_a_row + 1) * bad
         self.samples = samples
         return bad
 

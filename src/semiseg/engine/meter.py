@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,58 @@ from semiseg.engine.distributed import Processes
 
 SKIPPED = "skipped"
 """The name of the number of steps that did not count."""
+
+
+def sent_to_host(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the host, without waiting for the device; what is returned waits and gives the copy.
+
+    On a CPU that is the tensor itself: it may not be changed in place.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    copied = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def waited() -> Tensor:
+        done.synchronize()
+        return copied
+
+    return waited
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a meter held, on its way to the host.
+
+    Attributes:
+        names: what was added up.
+        shapes: of each of them.
+        steps: how many steps were added.
+        processes: how many processes had shares.
+        sums: waits for the sums of all processes, float64, one after the other.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+    steps: int
+    processes: int
+    sums: Callable[[], Tensor]
+
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """Wait for the device; return the means over the steps, of shares summed over the processes.
+
+        Where steps were skipped, their number is among them, and alone if all were.
+        """
+        if not self.names:
+            return {}
+        parts = self.sums().split([shape.numel() for shape in self.shapes])
+        found = zip(self.names, self.shapes, parts, strict=True)
+        sums = {name: part.reshape(shape).numpy() for name, shape, part in found}
+        skipped = round(float(sums.pop(SKIPPED, 0.0)) / self.processes)
+        counted = self.steps - skipped
+        means = {name: value / counted for name, value in sums.items()} if counted else {}
+        return means | ({SKIPPED: np.asarray(float(skipped))} if skipped else {})
 
 
 class Meter:
@@ -33,27 +86,23 @@ class Meter:
         """
         self.steps += 1
         if bad is not None:
-            logs = {name: torch.where(bad, 0.0, value) for name, value in logs.items()} | {SKIPPED: bad}
+            logs = {name: value.masked_fill(bad, 0.0) for name, value in logs.items()} | {SKIPPED: bad}
         for name, value in logs.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def read(self, processes: Processes) -> dict[str, NDArray[np.float64]]:
-        """Return the means over the steps, of shares summed over the processes, and start again.
+        """Return the means as `Reading.means` does, and start again."""
+        return self.take(processes).means()
 
-        Where steps were skipped, their number is among them, and alone if all were.
-        """
-        if not self.sums:
-            return {}
-        summed = processes.sum(torch.cat([value.flatten() for value in self.sums.values()])).cpu().numpy()
-        ends = np.cumsum([value.numel() for value in self.sums.values()])
-        parts = zip(self.sums.items(), np.split(summed, ends[:-1]), strict=True)
-        sums = {name: part.reshape(value.shape) for (name, value), part in parts}
-        skipped = round(float(sums.pop(SKIPPED, 0.0)) / processes.count)
-        counted = self.steps - skipped
+    def take(self, processes: Processes) -> Reading:
+        """Begin to read, without waiting for the device, and start again; all processes must call."""
+        flat = [value.flatten() for value in self.sums.values()]
+        sums = sent_to_host(processes.sum(torch.cat(flat)) if flat else torch.zeros(0))
+        shapes = tuple(value.shape for value in self.sums.values())
+        reading = Reading(tuple(self.sums), shapes, self.steps, processes.count, sums)
         self.steps, self.sums = 0, {}
-        means = {name: value / counted for name, value in sums.items()} if counted else {}
-        return means | ({SKIPPED: np.asarray(float(skipped))} if skipped else {})
+        return reading
 
     def tensors(self, processes: Processes) -> dict[str, Tensor]:
         """Return the sums of all processes by name, for a checkpoint."""

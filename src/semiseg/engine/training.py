@@ -16,18 +16,19 @@ from semiseg.data.spec import SCORE_NAMES, Score
 from semiseg.engine.class_watch import ClassWatch
 from semiseg.engine.conflict import COSINE, Conflict
 from semiseg.engine.distributed import Processes
-from semiseg.engine.guard import PATIENCE, Guard
+from semiseg.engine.guard import Guard
 from semiseg.engine.judging import evaluate_run, keep_any_model, write_report
-from semiseg.engine.meter import SKIPPED
 from semiseg.engine.precision import autocast, full_fp32
 from semiseg.engine.progress import Progress
 from semiseg.engine.runlog import RunLog
 from semiseg.engine.saving import CheckpointWriter
 from semiseg.engine.schedule import encoder_factor, lr_factor, set_lr
 from semiseg.engine.state import RunState, first_state, restore_state, save_state
+from semiseg.engine.step_numbers import StepNumbers
 from semiseg.engine.stopping import StopRequest, stopped
 from semiseg.engine.task import Task
-from semiseg.errors import RunError, RunStopped
+from semiseg.engine.uploading import upload
+from semiseg.errors import RunStopped
 from semiseg.methods import ema_decay, update_teacher
 from semiseg.models import Segmenter
 
@@ -87,20 +88,23 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         if _evaluation_is_due(task, state):
             evaluate_run(task, state, log, progress, stop)
             _leave_if_asked(task, state, stop)
-        watch = ClassWatch(task, log)
+        watch, numbers = ClassWatch(task, log), StepNumbers(task, guard, log, progress)
         batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
         while state.step < steps:
             if task.frozen and state.step == task.frozen:
                 state.student.hold_encoder(False)
                 wrapped = wrap(state.student, task.processes)  # whose gradients are to be added up
             train_step(task, state, wrapped, guard, batches)
+            numbers.write()  # of the step before, which the device has done by now
             asked = task.processes.largest(stop.number)  # a signal may have reached one process only
             if state.step == steps or state.step % task.schedule.log_every == 0:
-                _log_training(task, state, guard, log, progress)
+                numbers.take(state)
+                task.quarantine.agree(log.say)
                 watch.look(state.step, state.classes)
                 task.processes.by_main(writer.check)
             due = _evaluation_is_due(task, state)
             if asked or due or state.step % task.saves_every == 0:
+                numbers.write()
                 _save(task, state, guard, writer)
             if asked or due:  # an evaluation may end the process: the disk has the checkpoint before it begins
                 task.processes.by_main(writer.wait)
@@ -177,7 +181,7 @@ def _stopped(task: Task, state: RunState, number: int) -> RunStopped:
 
 def _next_chunks(task: Task, batches: Iterator[Batch]) -> list[Batch]:
     """Fetch the chunks of one step and divide their losses by the pixel counts of the whole global batch."""
-    chunks = [next(batches).to(task.processes.device) for _ in range(task.stream.division.accumulate)]
+    chunks = [upload(next(batches), task.processes.device) for _ in range(task.stream.division.accumulate)]
     for chunk in chunks:
         task.quarantine.take(chunk.damaged)
     counts = task.processes.sum(torch.stack([chunk.pixels.stacked() for chunk in chunks]).sum(0))
@@ -208,30 +212,6 @@ def _backward(
 def _add(sums: dict[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, value in values.items():
         sums[name] = sums[name] + value if name in sums else value
-
-
-def _log_training(task: Task, state: RunState, guard: Guard, log: RunLog, progress: Progress) -> None:
-    in_a_row = int(guard.in_a_row.item())
-    if in_a_row >= PATIENCE:
-        raise _not_finite(task, state, guard, in_a_row)
-    values = {name: float(value) for name, value in state.meter.read(task.processes).items()}
-    cosines = state.conflict.read(task.processes)
-    values |= {COSINE: float(cosines[COSINE])} if COSINE in cosines else {}
-    if SKIPPED in values:
-        log.say(f"{values[SKIPPED]:.0f} steps up to step {state.step} skipped: loss or gradient not finite")
-    values |= {"lr": state.optimizer.param_groups[0]["lr"], **progress.pace(state.step)}
-    log.numbers(state.step, progress.epoch(state.step), {f"train/{name}": value for name, value in values.items()})
-    task.quarantine.agree(log.say)
-    if "loss" in values:
-        log.status(progress.line(state.step, values, state.verdicts.best))
-
-
-def _not_finite(task: Task, state: RunState, guard: Guard, in_a_row: int) -> RunError:
-    return RunError(
-        f"the loss or its gradient was not finite in {in_a_row} steps in a row, up to step {state.step}",
-        where=f"{task.directory.path}; samples of the last step: {', '.join(guard.samples)}",
-        remedy="continue from the last checkpoint with --resume and a lower --optimizer.lr, or --precision fp32",
-    )
 
 
 def _save(task: Task, state: RunState, guard: Guard, writer: CheckpointWriter) -> None:

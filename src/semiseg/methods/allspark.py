@@ -80,7 +80,7 @@ class AllSpark(Method[AllSparkConfig]):
             classes, (channels, places) = self.context.spec.num_classes, maps_BDN.shape[1:]
             self.memory = SemanticMemory.fresh(classes, channels, places, self.context.seed, maps_BDN.device)
         gather = self.context.gather
-        order = gather(place.positions_B.to(maps_BDN.device)).argsort()
+        order = gather(place.positions_B.to(maps_BDN.device, non_blocking=True)).argsort()
         self.memory.push(gather(maps_BDN)[order], gather(classes_BD)[order])
         warming_up = place.step < self.config.warmup_epochs * place.steps_per_epoch
         return unlabeled_BND if warming_up else self.memory.sources()

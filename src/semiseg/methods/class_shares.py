@@ -29,9 +29,9 @@ def class_shares(pseudo: PseudoLabel, batch: Batch, selection: Selection, spec: 
     """
     classes, mask_BHW = spec.num_classes, batch.labeled.mask_BHW.long()
     pairs_BHW = 2 * pseudo.label_BHW + selection.confident(pseudo)
-    pairs_BHW = torch.where(pseudo.ignore_BHW, 2 * classes, pairs_BHW)
+    pairs_BHW = pairs_BHW.masked_fill(pseudo.ignore_BHW, 2 * classes)
     counts_K2 = histogram(pairs_BHW, 2 * classes + 1)[:-1].view(classes, 2)
-    labels_K = histogram(torch.where(mask_BHW == spec.ignore_value, classes, mask_BHW), classes + 1)[:-1]
+    labels_K = histogram(mask_BHW.masked_fill(mask_BHW == spec.ignore_value, classes), classes + 1)[:-1]
     return {
         LABELED: share(labels_K, batch.pixels.labeled),
         PSEUDO: share(counts_K2.sum(dim=1), batch.pixels.weak),

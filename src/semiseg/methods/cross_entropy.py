@@ -70,7 +70,7 @@ def _part(
     with torch.set_grad_enabled(wanted):
         enlarged_BKHW = resize_bilinear(small_BKhw, size, align_corners=align_corners)
     log_BKHW = enlarged_BKHW.detach().log_softmax(dim=1)
-    label_B1HW = label_BHW.where(weight_BHW.bool(), 0)[:, None]
+    label_B1HW = label_BHW.masked_fill(weight_BHW == 0, 0)[:, None]
     total = -(log_BKHW.gather(1, label_B1HW)[:, 0] * weight_BHW).sum()
     if not wanted:
         return total, small_BKhw

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -44,7 +43,7 @@ def ohem_loss(logits_BKHW: Tensor, mask_BHW: Tensor, config: LossConfig, ignore_
     valid = mask_BHW != ignore_value
     loss = F.cross_entropy(logits_BKHW.float(), mask_BHW, ignore_index=ignore_value, reduction="none")
     # -log p of the true class is the loss itself; ignored pixels count as certain, so they are kept last.
-    probability = torch.where(valid, (-loss.detach()).exp(), 1.0).flatten()
+    probability = (-loss.detach()).exp().masked_fill(~valid, 1.0).flatten()
     kept = min(wanted, probability.numel())
     if kept > 0:
         hardest = probability.kthvalue(kept).values.clamp(min=config.ohem_threshold)

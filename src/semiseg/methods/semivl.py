@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from semiseg.data import Batch
@@ -80,7 +81,7 @@ class SemiVL(Method[SemiVLConfig]):
             for crops in (batch.unlabeled, batch.second)
         )
         height, width = own.label_BHW.shape[1:]
-        pixels = batch.pixels.weak.new_tensor(batch.place.batch * height * width)
+        pixels = torch.full_like(batch.pixels.weak, batch.place.batch * height * width)
         guided = Selection(self.config.guidance_threshold)
         losses = []
         for stream in (seen.features, *seen.strong):

@@ -151,6 +151,7 @@ class DetailedCLIP(Encoder):
     """
 
     patch = 16
+    scales_4311: Tensor
 
     def __init__(self, clip: CLIP, resnet: str, pretrained: bool) -> None:
         super().__init__()
@@ -161,6 +162,8 @@ class DetailedCLIP(Encoder):
         stage = whole.feature_info[1]
         self.widths = (stage["num_chs"], *clip.widths[1:])
         self.strides = (stage["reduction"], *clip.strides[1:])
+        scales_4311 = torch.tensor((self.mean, self.std, IMAGENET_MEAN, IMAGENET_STD))[..., None, None]
+        self.register_buffer("scales_4311", scales_4311, persistent=False)
 
     def attention(self) -> list[nn.Parameter]:
         """Return what trains in spatial fine-tuning; the ResNet knows nothing yet of places and trains as a whole."""
@@ -177,8 +180,5 @@ class DetailedCLIP(Encoder):
 
     def _as_imagenet(self, images_BCHW: Tensor) -> Tensor:
         """Bring images that are normalised for CLIP to the scale that the ResNet was trained on."""
-        mean, std, its_mean, its_std = (
-            images_BCHW.new_tensor(values).view(3, 1, 1)
-            for values in (self.mean, self.std, IMAGENET_MEAN, IMAGENET_STD)
-        )
+        mean, std, its_mean, its_std = self.scales_4311.to(images_BCHW.dtype).unbind()
         return (images_BCHW * std + mean - its_mean) / its_std
