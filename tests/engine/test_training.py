@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from safetensors.torch import load_file
 
 from semiseg import api
 from semiseg.api import TrainedRun
-from semiseg.engine import saving, step_numbers
+from semiseg.engine import saving, state, step_numbers
 from semiseg.engine.checkpoint import save_checkpoint
 from semiseg.engine.evaluation import Evaluator
 from semiseg.errors import RunError, SemisegError
@@ -198,6 +200,22 @@ def test_a_frozen_encoder_stays_as_it_was(train_tiny: TrainTiny) -> None:
         unmoved = torch.equal(before[key], after[key])
         assert unmoved or "student/decoder" in key
     assert not torch.equal(before["student/decoder.output.weight"], after["student/decoder.output.weight"])
+
+
+def test_a_run_whose_teacher_had_an_encoder_of_its_own_goes_on_alike(
+    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--model.trains", "decoder", "--schedule.checkpoint_every", "1", "--schedule.steps")
+    straight = train_tiny("straight", *words, "3")
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "make_teacher", lambda student: deepcopy(student).eval().requires_grad_(False))
+        apart = train_tiny("x", *words, "3")
+    whole = last_checkpoint(apart.path)
+    assert whole.keys() == last_checkpoint(straight.path).keys()
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in last_checkpoint(straight.path).items())
+    shutil.rmtree(apart.path / "checkpoints/step_00000003")
+    resumed = last_checkpoint(train_tiny("x", *words, "3", resume=True).path)
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.items())
 
 
 def test_a_line_of_the_log_one_step_late_says_the_same(
