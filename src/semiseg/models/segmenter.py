@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semiseg.errors import ModelError
+from semiseg.models.attending import choose_attention
 from semiseg.models.card import ModelCard
 from semiseg.models.config import ModelConfig
 from semiseg.models.decoders import Decoder, FeatureHook, LevelHook, build_decoder
@@ -134,7 +135,9 @@ class Segmenter(nn.Module):
 
     def encode(self, images_BTCHW: Tensor) -> list[Tensor]:
         """Encode all frames in one pass and fuse them: the frame itself, or |A - B| at each of the four levels."""
-        levels: list[Tensor] = self.encoder(images_BTCHW.flatten(0, 1))
+        images_BCHW = images_BTCHW.flatten(0, 1)
+        choose_attention(self.encoder, images_BCHW, max(1, self.patch))
+        levels: list[Tensor] = self.encoder(images_BCHW)
         if self.frames == 1:
             return levels
         pairs = [level.unflatten(0, (-1, self.frames)) for level in levels]

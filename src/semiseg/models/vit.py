@@ -23,7 +23,7 @@ class ChannelNorm(nn.LayerNorm):
 class Attention(nn.Module):
     """Multi-head self-attention over (B, N, D).
 
-    Written out where gradients are needed: with few tokens, the backward pass of the fused kernel on a CPU in bf16 is
+    Written out where gradients are needed on a CPU: with few tokens, the backward pass of its fused kernel in bf16 is
     many times slower (16 x 2 heads x 144 tokens x 32: 17.7 against 2.8 ms on one core of an AMD EPYC, torch 2.15,
     2026-11-21). Else the fused kernel, which never holds the N x N scores of a whole photograph.
     """
@@ -38,7 +38,7 @@ class Attention(nn.Module):
         """Mix the tokens; (B, N, D) in and out."""
         qkv = self.qkv(tokens_BND).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
-        if query.requires_grad:
+        if query.requires_grad and query.device.type == "cpu":
             scores_BhNN = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
             mixed_BhNd = scores_BhNN.softmax(dim=-1).to(value.dtype) @ value
         else:
