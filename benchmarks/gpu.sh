@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All that wants a GPU, in one go: its tests, the benchmark, memory, two processes on one device, CamVid at full crop.
+# All that wants a GPU, in one go: its tests, the benchmark, memory with and without activation checkpointing, compiled and not,
+# two processes on one device, CamVid at full crop.
 #
 #   benchmarks/gpu.sh [OUT]          logs, JSON and traces go to OUT (default: runs/gpu), the table comes last
 #
@@ -8,14 +9,14 @@
 #   PYTHON=python3   an interpreter with torch, torchvision and timm
 #   WHEELS=FOLDER    wheels of packages that this interpreter lacks, installed into OUT/site and nowhere else
 #   CAMVID=FOLDER    CamVid; default: camvid/ in SEMISEG_SHARED; without it, drawn scenes
-#   PARTS="tests steps rows memory processes camvid"
+#   PARTS="tests steps rows memory compiled processes camvid"
 # Exit code 1 if a part failed.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=$(mkdir -p "${1:-runs/gpu}" && cd "${1:-runs/gpu}" && pwd)
 PYTHON=${PYTHON:-python3}
-PARTS=${PARTS:-tests steps rows memory processes camvid}
+PARTS=${PARTS:-tests steps rows memory compiled processes camvid}
 CAMVID=${CAMVID:-${SEMISEG_SHARED:-../shared}/camvid}
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 
@@ -36,10 +37,12 @@ if [ -n "$GPU" ]; then
     SIZE=() TRAIN_STEPS=200 SMALL_STEPS=50
     TRAIN=(--data.crop 518 --schedule.batch 4 --data.workers 4)
     STEPS=(step/dinov2_base/518 step/dinov2_small/518 step/dinov2_large/518 step/dinov2_base/798 step) MEMORY=(memory)
+    COMPILED=(compiled/dinov2_base/518 compiled/dinov2_small/518)
 else
     SIZE=(--quick) TRAIN_STEPS=2 SMALL_STEPS=2
     TRAIN=(--model.encoder vit_nano --data.crop 64 --schedule.batch 2 --precision fp32)
     STEPS=(step/vit_nano) MEMORY=(memory/vit_nano)
+    COMPILED=(compiled/vit_nano)
 fi
 DATA=() SPEC=()
 if [ -d "$CAMVID" ]; then
@@ -74,12 +77,13 @@ images() { # a data set to train on: CamVid; where there is none, or in a rehear
 }
 
 mapfile -t files < <(grep -rlF 'cuda.is_available()' tests --include='test_*.py')
-part tests "${TESTS_S:-150}" "$PYTHON" -m pytest -q -p no:cacheprovider "${files[@]}"
+part tests "${TESTS_S:-300}" "$PYTHON" -m pytest -q -p no:cacheprovider "${files[@]}"
 part steps "${STEPS_S:-240}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" --only "${STEPS[@]}" \
     --json "$OUT/steps.json" --traces "$OUT"
 part rows "${ROWS_S:-150}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" \
     --only equality evaluation unlabeled checkpoint --json "$OUT/rows.json"
 part memory "${MEMORY_S:-120}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" --only "${MEMORY[@]}" --json "$OUT/memory.json"
+part compiled "${COMPILED_S:-300}" "$PYTHON" -m benchmarks.speed "${SIZE[@]}" "${DATA[@]}" --only "${COMPILED[@]}" --json "$OUT/compiled.json"
 ROOT=$(images)
 # Both are told to be the first of their machine, so that they share a device. NCCL may refuse that on a GPU: no fault of ours.
 TOLERATED=$failed SEMISEG_TIMEOUT=60

@@ -66,14 +66,13 @@ def _rates(rows: Sequence[Row], facts: dict[str, Any]) -> str:
 
 
 def _counted(rows: Sequence[Row]) -> str:
-    lines = ["| row | this | plain | plain / this |", "|---|--:|--:|--:|"]
+    lines = ["| row | side | this | plain | plain / this |", "|---|---|--:|--:|--:|"]
     for row in rows:
         for name, value in row.numbers.items():
             if name != PLAIN:
                 plain = row.numbers[PLAIN]
-                lines.append(
-                    _line([row.name, f"{value / 2**20:,.0f} MiB", f"{plain / 2**20:,.0f} MiB", f"{plain / value:.2f}"])
-                )
+                sizes = (f"{value / 2**20:,.0f} MiB", f"{plain / 2**20:,.0f} MiB")
+                lines.append(_line([row.name, name, *sizes, f"{plain / value:.2f}"]))
     return "\n".join(lines) if rows else ""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from semiseg.assembly import build_method, check_crop, divide, make_task, run_name
+from semiseg.assembly import build_method, check_crop, divide, make_task, prepare_steps, run_name
 from semiseg.config import FREE_ON_RESUME, Config, make_config, to_dict
 from semiseg.config.recipe import recipe_config as recipe_config  # named here, too
 from semiseg.data import (
@@ -105,6 +105,7 @@ def opened_task(config: Config, *, resume: bool | Literal["auto"] = False) -> It
         told = describe_classes(student, dataset.spec.definitions, config.seed)
         student = share_batch_norm(student, processes)
         check_crop(config, student)
+        prepare_steps(config, student)
         student = student.to(processes.device)
         method = build_method(config, processes, dataset.spec, student)
         notes: list[str] = [told] if told else []

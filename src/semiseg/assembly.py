@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from semiseg.engine.services import open_services
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
 from semiseg.methods import Context, Method, SharedSettings, find_method
-from semiseg.models import ModelCard, Segmenter, Training
+from semiseg.models import ModelCard, Segmenter, Training, can_recompute, recompute
+
+_COMPILERS = ("g++", "c++", "clang++", "cl")
 
 
 def run_name(config: Config) -> str:
@@ -108,6 +111,30 @@ def check_crop(config: Config, student: Segmenter) -> None:
             where="data.crop",
             expected=f"a multiple of {student.patch}",
             remedy=f"pass --data.crop {nearest}",
+        )
+
+
+def prepare_steps(config: Config, student: Segmenter) -> None:
+    """Prepare the student for what the schedule says of a step's memory and speed.
+
+    Raises:
+        ConfigError: its encoder cannot, or there is no compiler.
+    """
+    if config.schedule.activation_checkpointing:
+        if not can_recompute(student.encoder):
+            raise ConfigError(
+                f"{config.model.encoder} has no blocks that may run twice",
+                where="schedule.activation_checkpointing",
+                expected="a vision transformer, or another encoder of blocks without batch norm",
+                remedy="save memory with --schedule.per_device instead",
+            )
+        recompute(student.encoder)
+    if config.schedule.compile and not any(map(shutil.which, _COMPILERS)):
+        raise ConfigError(
+            "there is no C++ compiler, which torch.compile needs",
+            where="schedule.compile",
+            expected=f"{', '.join(_COMPILERS)} on the path",
+            remedy="install one (Debian: apt-get install g++), or leave --schedule.compile out",
         )
 
 

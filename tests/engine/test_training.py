@@ -218,6 +218,17 @@ def test_a_run_whose_teacher_had_an_encoder_of_its_own_goes_on_alike(
     assert all(torch.equal(tensor, whole[name]) for name, tensor in resumed.items())
 
 
+def test_blocks_that_run_twice_learn_the_same_and_a_resume_may_change_it(train_tiny: TrainTiny) -> None:
+    words = ("--schedule.checkpoint_every", "2", "--schedule.steps", "3")
+    plain = last_checkpoint(train_tiny("plain", *words).path)
+    run = train_tiny("x", *words, "--schedule.activation_checkpointing", "true").path
+    assert last_checkpoint(run).keys() == plain.keys()
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in last_checkpoint(run).items())
+    shutil.rmtree(run / "checkpoints/step_00000003")
+    resumed = last_checkpoint(train_tiny("x", *words, resume=True).path)
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in resumed.items())
+
+
 def test_a_line_of_the_log_one_step_late_says_the_same(
     train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, numbers: Callable[[Path], dict[tuple[int, str], float]]
 ) -> None:
@@ -236,6 +247,10 @@ def test_a_line_of_the_log_one_step_late_says_the_same(
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--model.encoder", "vit_nan"), "did you mean 'vit_nano'"),
         (("--data.split", "9_9"), "no split"),
+        (
+            ("--schedule.activation_checkpointing", "true", "--model.encoder", "timm/resnet18.a1_in1k"),
+            "no blocks that may run twice",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(

@@ -99,22 +99,25 @@ def test_ohem_is_offered_where_a_class_is_rare(words: list[str], monkeypatch: py
     assert of_classes(config, dataset, []) == []
 
 
-def test_a_batch_that_does_not_fit_is_measured_in_parts(
+def test_a_batch_that_does_not_fit_is_measured_with_less_kept_then_in_parts(
     words: list[str], tiny_plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
     def probe(task: Any, seconds: float) -> Any:
-        asked.append(task.stream.division.accumulate)
-        if len(asked) == 1:
+        asked.append((task.schedule.activation_checkpointing, task.stream.division.accumulate))
+        if len(asked) < 3:
             raise torch.OutOfMemoryError("full")
         return tiny_plan.measured
 
     monkeypatch.setattr(sys.modules["semiseg.planning.plan"], "probe", probe)
     found = plan("demo", words)
-    assert [setting.key for setting in found.settings] == ["schedule.per_device"]
-    assert asked[1] > asked[0]
-    assert "does not fit" in found.settings[0].reason
+    assert [setting.key for setting in found.settings] == [
+        "schedule.activation_checkpointing",
+        "schedule.per_device",
+    ]
+    assert asked == [(False, 1), (True, 1), (True, 2)]
+    assert all("does not fit" in setting.reason for setting in found.settings)
 
 
 def test_bad_data_are_named_as_training_names_them(tmp_path: Path) -> None:

@@ -16,12 +16,16 @@ from torch import Tensor, nn
 
 from semiseg.config import Config
 
+RECOMPUTING = "recomputing"
+"""Our side with activation checkpointing."""
+
 
 def measure(case: Case, ground: Ground) -> Iterator[Row]:
-    """Measure both sides, one after the other: what one holds is gone before the other is built."""
+    """Measure all sides, one after the other: what one holds is gone before the other is built."""
     crop, batch = (case.quick or (56, 2)) if ground.machine.quick else (case.crop, case.batch)
     config = ground.config(case.encoder, crop, batch)
-    numbers = {"fast": _ours(config), PLAIN: _plain(config)}
+    sparing = ground.config(case.encoder, crop, batch, "--schedule.activation_checkpointing", "true")
+    numbers = {"fast": _ours(config), RECOMPUTING: _ours(sparing), PLAIN: _plain(config)}
     facts = {
         "crop": crop,
         "batch": f"{batch}+{batch}",
@@ -57,7 +61,7 @@ def _peak(step: Callable[[], object], models: list[nn.Module], optimizer: torch.
         return torch.cuda.max_memory_allocated() - before
     with LiveBytes() as live:
         step()
-    kept = [tensor for model in models for tensor in (*model.parameters(), *model.buffers())]
+    kept = list({id(tensor): tensor for model in models for tensor in (*model.parameters(), *model.buffers())}.values())
     kept += [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
     return live.peak + sum(tensor.nbytes for tensor in kept)
 

@@ -22,6 +22,7 @@ from semiseg.models import ModelConfig
 FREE_ON_RESUME = {
     *("data.workers", "data.root", "data.splits", "data.manifest", "data.index", "device", "published", "run.folder"),
     *("evaluation.batch", "evaluation.tile", "logging.wandb", "logging.mlflow"),
+    *("schedule.activation_checkpointing", "schedule.compile"),
     # What changes the result: the remedies of losses that are not finite, of a batch that does not fit, and of files
     # that are damaged.
     *("data.quarantine", "optimizer.lr", "optimizer.decoder_multiplier", "precision", "schedule.per_device"),

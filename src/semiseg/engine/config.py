@@ -53,7 +53,7 @@ class ScheduleConfig:
     """Length of a run and size of its steps.
 
     Raises:
-        ConfigError: a number below 1, or a negative `conflict_every`.
+        ConfigError: a number below 1, a negative `conflict_every`, or one beside `compile`.
     """
 
     epochs: int = 60
@@ -64,6 +64,13 @@ class ScheduleConfig:
     """Global batch: labeled and unlabeled images of a step (labeled-only training doubles it, as published)."""
     per_device: int | None = None
     """Largest part of the batch that one device takes in one pass; the rest is accumulated. Default: all at once."""
+    activation_checkpointing: bool = False
+    """Let the blocks of the encoder keep what goes into them alone, and run again for their gradients: less memory, the
+    same losses and gradients, but slower. For encoders of blocks without batch norm, but for BEiT."""
+    compile: bool = False
+    """Compile the blocks of the encoder and the decoder for the steps (`torch.compile`); it takes minutes at the begin
+    and a C++ compiler. Losses are the same but for rounding; what dropout draws is not. Off, as it did not pay on a CPU
+    and has not been measured on a GPU."""
     ema_decay: float = 0.996
     """Limit of the teacher's decay (published)."""
     checkpoint_every: int | None = None
@@ -84,6 +91,13 @@ class ScheduleConfig:
                 where="schedule.conflict_every",
                 expected="a number of steps, or 0 for never",
                 remedy="correct --schedule.conflict_every",
+            )
+        if self.compile and self.conflict_every:
+            raise ConfigError(
+                "what is compiled keeps nothing for a second backward pass, which the measure of conflicts takes",
+                where="schedule.compile and schedule.conflict_every",
+                expected="one of them",
+                remedy="leave one of them out",
             )
 
 

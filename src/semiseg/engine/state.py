@@ -22,7 +22,7 @@ from semiseg.engine.task import Task
 from semiseg.engine.verdicts import Verdicts
 from semiseg.errors import RunError
 from semiseg.methods import make_teacher
-from semiseg.models import Segmenter
+from semiseg.models import Segmenter, compile_parts
 
 
 @dataclass
@@ -42,6 +42,9 @@ class RunState:
 def first_state(task: Task) -> RunState:
     """Return the state before the first step; without an average the student is its own teacher."""
     teacher = make_teacher(task.student) if task.method.ema_teacher else task.student
+    if task.schedule.compile:
+        for model in {id(model): model for model in (task.student, teacher)}.values():
+            compile_parts(model)
     task.student.train()
     return RunState(task.student, teacher, task.optimizer, Verdicts(task.directory.verdicts))
 

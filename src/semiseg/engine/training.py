@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,7 +30,7 @@ from semiseg.engine.task import Task
 from semiseg.engine.uploading import upload
 from semiseg.errors import RunStopped
 from semiseg.methods import ema_decay, update_teacher
-from semiseg.models import Segmenter
+from semiseg.models import Segmenter, as_written
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
         if task.published:
             log.published(task.published, task.evaluator.spec.score, per_epoch)
         if _evaluation_is_due(task, state):
-            evaluate_run(task, state, log, progress, stop)
+            with _as_written(task):
+                evaluate_run(task, state, log, progress, stop)
             _leave_if_asked(task, state, stop)
         watch, numbers = ClassWatch(task, log), StepNumbers(task, guard, log, progress)
         batches = iterate(task.stream, start=state.step, workers=task.workers, pin=_pins(task), warn=log.say)
@@ -111,13 +112,17 @@ def fit(task: Task, *, resume: bool) -> TrainingResult:
             if asked:
                 raise _stopped(task, state, asked)
             if due:
-                with progress.paused():
+                with progress.paused(), _as_written(task):
                     evaluate_run(task, state, log, progress, stop)
                 _leave_if_asked(task, state, stop)
         keep_any_model(task, state)
         write_report(task, log)
     verdicts, seconds = state.verdicts, time.monotonic() - began
     return TrainingResult(verdicts.best, verdicts.best_step, state.step, seconds, task.evaluator.spec.score)
+
+
+def _as_written(task: Task) -> AbstractContextManager[None]:
+    return as_written() if task.schedule.compile else nullcontext()
 
 
 def _pins(task: Task) -> bool:

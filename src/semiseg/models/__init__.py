@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from semiseg.models.card import ModelCard, Training
+    from semiseg.models.compiling import as_written, compile_parts
     from semiseg.models.config import ModelConfig
     from semiseg.models.decoders import DECODERS, DPT, Decoder, FeatureHook, LevelHook
     from semiseg.models.encoders import ENCODERS, Encoder
     from semiseg.models.necks import NECKS, Neck
     from semiseg.models.published import published_names
+    from semiseg.models.recomputing import can_recompute, recompute
     from semiseg.models.segmenter import Segmenter, build_segmenter, configured_encoder, load_model
     from semiseg.models.store import find_model, read_card, save_model
     from semiseg.models.texts import describe_classes, embed_concepts
@@ -31,7 +33,10 @@ _HOMES = {
     "Neck": "semiseg.models.necks",
     "Segmenter": "semiseg.models.segmenter",
     "Training": "semiseg.models.card",
+    "as_written": "semiseg.models.compiling",
     "build_segmenter": "semiseg.models.segmenter",
+    "can_recompute": "semiseg.models.recomputing",
+    "compile_parts": "semiseg.models.compiling",
     "configured_encoder": "semiseg.models.segmenter",
     "describe_classes": "semiseg.models.texts",
     "embed_concepts": "semiseg.models.texts",
@@ -39,6 +44,7 @@ _HOMES = {
     "load_model": "semiseg.models.segmenter",
     "published_names": "semiseg.models.published",
     "read_card": "semiseg.models.store",
+    "recompute": "semiseg.models.recomputing",
     "save_model": "semiseg.models.store",
 }
 
@@ -56,7 +62,10 @@ __all__ = [
     "Neck",
     "Segmenter",
     "Training",
+    "as_written",
     "build_segmenter",
+    "can_recompute",
+    "compile_parts",
     "configured_encoder",
     "describe_classes",
     "embed_concepts",
@@ -64,6 +73,7 @@ __all__ = [
     "load_model",
     "published_names",
     "read_card",
+    "recompute",
     "save_model",
 ]
 

@@ -20,8 +20,9 @@ from semiseg.engine.distributed import choose_device
 from semiseg.engine.progress import duration
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
+from semiseg.models import can_recompute
 from semiseg.planning.probe import STEP_SECONDS, Probe, probe
-from semiseg.planning.settings import Setting, are_photographs, of_classes, of_length, of_machine, of_size
+from semiseg.planning.settings import Setting, are_photographs, of_classes, of_length, of_machine, of_memory, of_size
 from semiseg.quickstart import TASKS, draw_scenes
 from semiseg.recipes import is_recipe
 
@@ -142,27 +143,27 @@ class _Looked:
 
 
 def _look(recipe: str, words: list[str], device: torch.device, seconds: float) -> _Looked:
-    """Measure; of a batch that does not fit on the GPU ever smaller parts at a time."""
+    """Measure; where the batch does not fit on the GPU, with blocks that run twice, then in ever smaller parts."""
     fitted: list[Setting] = []
     while True:
         config = recipe_config(recipe, [*words, *_words(fitted)])
         shutil.rmtree(Path(config.run.folder) / "probe", ignore_errors=True)
         began = time.perf_counter()
+        spares = False
         try:
             with opened_task(config) as (task, _):
                 opening = time.perf_counter() - began
+                spares = config.model.trains != "decoder" and can_recompute(task.student.encoder)
                 measured = probe(task, seconds)
         except torch.OutOfMemoryError as error:
-            part = (config.schedule.per_device or config.schedule.batch) // 2
-            if not part:
+            fitted = of_memory(config, [*words, *_words(fitted)], fitted, spares=spares)
+            if not fitted:
                 raise ConfigError(
                     "a single image does not fit into the memory of the GPU",
                     where=config.model.encoder,
                     remedy="choose a smaller encoder or --data.crop",
                 ) from error
             torch.cuda.empty_cache()
-            reason = f"a batch of {config.schedule.batch} at once does not fit; the rest is accumulated"
-            fitted = [Setting("schedule.per_device", str(part), reason)]
             continue
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         return _Looked(

@@ -77,6 +77,30 @@ def are_photographs(dataset: Dataset) -> bool:
     return all(path.suffix.lower() in _PHOTOGRAPHS for sample in samples for path in sample.frames)
 
 
+def of_memory(config: Config, given: Sequence[str], found: Sequence[Setting], *, spares: bool) -> list[Setting]:
+    """Choose what makes a batch fit that did not: activations that are not kept, then half of the batch at a time.
+
+    Args:
+        config: with which it did not fit.
+        given: its words on the command line.
+        found: the settings of this kind in it.
+        spares: whether the encoder's blocks may run twice.
+
+    Returns:
+        All settings of this kind to try next; none if nothing is left.
+    """
+    key, batch = "schedule.activation_checkpointing", config.schedule.batch
+    if spares and key not in overridden(given):
+        reason = f"a batch of {batch} at once does not fit; blocks run twice instead of keeping all, which is slower"
+        return [Setting(key, "true", reason)]
+    part = (config.schedule.per_device or batch) // 2
+    if not part:
+        return []
+    reason = f"a batch of {batch} at once does not fit; the rest is accumulated"
+    others = [setting for setting in found if setting.key == key]
+    return [*others, Setting("schedule.per_device", str(part), reason)]
+
+
 def of_classes(config: Config, dataset: Dataset, given: Sequence[str]) -> list[Setting]:
     """Offer OHEM where a class is rare in the masks."""
     if config.loss.labeled == "ohem" or "loss.labeled" in overridden(given):

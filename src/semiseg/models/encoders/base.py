@@ -71,6 +71,11 @@ class Encoder(nn.Module):
             )
         return found
 
+    def blocks_in_order(self) -> list[nn.Module]:
+        """Return the blocks that follow one another, each called with what the one before gave; none are known."""
+        lists = [module for name, module in self.named_modules() if name.rpartition(".")[2] == "blocks"]
+        return [block for blocks in lists for block in blocks.children()]
+
     def core(self) -> nn.Module:
         """Return the module whose state dict a file of encoder weights carries."""
         return self

@@ -43,6 +43,10 @@ class BEiT(Encoder):
         self.taken = tuple(taken)
         self.backbone.prune_intermediate_layers(list(taken), prune_norm=False, prune_head=True)
 
+    def blocks_in_order(self) -> list[nn.Module]:
+        """Return none: the forward pass calls the parts of a block, with the table of offsets between them."""
+        return []
+
     def core(self) -> nn.Module:
         """Return timm's module."""
         return cast(nn.Module, self.backbone)
