@@ -13,9 +13,9 @@ MOST_CROPS = 4
 """Crops that the longer side of an image may have before a smaller one is advised, and has then. With the published
 random scales from 0.5 a crop then shows half of that side at most; of the published data sets Cityscapes has most, 2.6
 (2048 pixels, crop 801)."""
-_FILTER = Image.Resampling.BICUBIC
-_REACH = 2
-"""How many pixels of the smaller image the filter reaches to either side."""
+_FILTER, _REACH = Image.Resampling.HAMMING, 1
+"""How an image is reduced, and how many pixels of the smaller image that reaches to either side. Hamming costs what the
+triangle does, a bit more than half of bicubic (108, 116 and 180 ms from 4000 to 2048), and is nearer to Lanczos."""
 _STRIP = 2**24
 """Pixels of a large file that are read at once."""
 
@@ -47,7 +47,7 @@ def advised_long_side(sides: Sequence[int], crop: int) -> int | None:
 def reduce_image(
     image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
 ) -> Image.Image:
-    """Return an image of `size`, each pixel a mean over the area that it stands for (bicubic, antialiased).
+    """Return an image of `size`, each pixel a mean over the area that it stands for (antialiased).
 
     Args:
         image: of a mode whose values can be mixed, such as RGB.
