@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from semiseg.data.palette import default_palette
 from semiseg.errors import RunError
+from semiseg.models import ModelCard, ModelConfig
 from semiseg.reporting.likeness import cautions, obstacles, refuse_unlike
 from semiseg.reporting.record import RunRecord, read_run
 
@@ -42,6 +45,19 @@ def test_runs_of_other_classes_or_another_score_are_refused(make_run: Callable[.
 def test_another_number_of_val_images_forbids_to_compare(make_run: Callable[..., Path]) -> None:
     [words] = obstacles(records(make_run("a"), make_run("b", environment={"val": 59})))
     assert words == "The runs were evaluated on different images (a: 60, b: 59)"
+
+
+def test_protocols_and_sizes_that_differ_forbid_to_compare(make_run: Callable[..., Path]) -> None:
+    model = ModelConfig(encoder="vit_nano", weights="random")
+    card = ModelCard(classes=("field", "road"), palette=default_palette(2), crop=56, model=model)
+    one, other = (replace(record, card=card) for record in records(make_run("a"), make_run("b")))
+    assert obstacles([one, other]) == []
+    [words] = obstacles([one, replace(other, card=replace(card, long_side=1024))])
+    assert (
+        words == "The runs were evaluated on images of different sizes (a: as they are, b: at most 1,024 pixels long)"
+    )
+    [words] = obstacles([one, replace(other, card=replace(card, protocol="sliding"))])
+    assert words == "The runs were evaluated by different protocols (a: original, b: sliding)"
 
 
 def keep(run: Path, val: str, sizes: Mapping[str, int]) -> None:
