@@ -118,7 +118,7 @@ def test_a_jpeg_is_as_if_it_had_been_decoded_whole(tmp_path: Path) -> None:
         size = reduced_size(whole.size, long_side)
         difference = np.asarray(read_image(tmp_path / "x.jpg", long_side=long_side), dtype=float)
         difference -= np.asarray(reduce_image(whole, size), dtype=float)
-        assert np.sqrt((difference**2).mean()) < 6
+        assert np.sqrt((difference**2).mean()) < 10  # of noise of about 60: a shift by half a pixel makes twice as much
         assert abs(difference.mean()) < 0.5
 
 
