@@ -123,12 +123,13 @@ def _place(config: Config) -> Path:
 def _trained(job: dict[str, Any]) -> dict[str, Any]:
     """Train, or go on, and judge; return the result."""
     config, watch = make_config(job["config"], where="the job"), Stopwatch()
-    run = _place(config)
+    run, taught = _place(config), taught_by(config, job.get("teachers", ()))
     spent = run.with_suffix(".seconds.json")
-    _forget_another(run, spent, config)
+    forget_another(run, spent, taught)
     with _accounted(spent, watch), watch.running(evaluate=True):
-        config = _taught(config, job, watch)
-        api.train(config, resume="auto")
+        if job.get("teachers"):
+            _label(config, job, Path(str(taught.data.teacher)), watch)
+        api.train(taught, resume="auto")
     result = {**job["facts"], "config": job["config"], **judged(read_run(run))}
     result["test"] = _on_test(run, config, Path(job["test"])) if job["test"] else None
     result |= {"seconds": _seconds(spent, config.schedule.steps or 0, job.get("spent", ())), "machine": _machine()}
@@ -136,18 +137,21 @@ def _trained(job: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _taught(config: Config, job: dict[str, Any], watch: Stopwatch) -> Config:
-    """Let the job's teachers label the unlabeled images, and return the configuration that learns from the labels."""
-    teachers = [Path(teacher) for teacher in job.get("teachers", ())]
-    if not teachers:
-        return config
-    folder, began = _place(config).with_suffix(".labels"), _now()
+def taught_by(config: Config, teachers: Sequence[str]) -> Config:
+    """Return the configuration that learns from what teachers say, if there are any, in labels beside the run."""
+    labels = str(_place(config).with_suffix(".labels"))
+    return replace(config, data=replace(config.data, teacher=labels)) if teachers else config
+
+
+def _label(config: Config, job: dict[str, Any], folder: Path, watch: Stopwatch) -> None:
+    """Let the job's teachers label the unlabeled images; what is labeled stays."""
+    began = _now()
+    teachers = [Path(teacher) for teacher in job["teachers"]]
     write_labels(teachers, load_dataset(config.data).unlabeled, folder, config, **job["labels"])
     watch.labels += _now() - began
-    return replace(config, data=replace(config.data, teacher=str(folder)))
 
 
-def _forget_another(run: Path, spent: Path, config: Config) -> None:
+def forget_another(run: Path, spent: Path, config: Config) -> None:
     """Remove what a cut-off run of other settings has left in this run's place."""
     file = run / "config.yaml"
     if not file.is_file():

@@ -14,7 +14,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.plan import Plan, load_plan, same
 from benchmarks.accuracy.table import markdown, summary
 
-from semiseg.config import Config, to_dict
+from semiseg.config import Config, make_config, to_dict
 from semiseg.engine.schedule import lr_scale
 from semiseg.errors import ConfigError
 from semiseg.methods import find_method
@@ -298,3 +298,17 @@ def test_a_student_waits_for_its_teachers_and_its_time_holds_theirs(
     assert taught["training_cpu"] > alone["training_cpu"] + 8 * taught["cpu_per_step"]
     labels = list((tmp_path / "runs/tiny/student/seed0.labels/labels").rglob("*.png"))
     assert len(labels) == 6
+
+
+def test_a_student_that_was_cut_off_is_not_taken_for_one_of_other_settings(plan: Plan, tmp_path: Path) -> None:
+    (run,) = runs_of(plan, tmp_path, "/unimatch_v2")
+    config = make_config(run.config, where="the plan")
+    taught = worker.taught_by(config, ["anyone"])
+    assert taught.data.teacher == f"{run.folder}.labels"
+    run.folder.mkdir(parents=True)
+    file, spent = run.folder / "config.yaml", run.folder.with_suffix(".seconds.json")
+    file.write_text(yaml.safe_dump(to_dict(taught)))
+    worker.forget_another(run.folder, spent, taught)
+    assert file.is_file()
+    worker.forget_another(run.folder, spent, config)
+    assert not file.exists()
