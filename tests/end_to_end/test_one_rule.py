@@ -74,9 +74,10 @@ def test_evaluate_finds_the_figure_of_the_masks_that_predict_writes(
     assert np.array_equal(found.confusion_KK, confusion_of_masks(root, tmp_path / "out"))
 
 
-def test_an_image_of_12_megapixels_has_the_figure_of_its_mask(tmp_path: Path) -> None:
-    model = write_card(tmp_path / "model", tile=256)
-    root = write_data(tmp_path / "data", (3000, 4000))
+def test_an_image_of_hundreds_of_tiles_has_the_figure_of_its_mask(tmp_path: Path) -> None:
+    """Of 336, as 12 megapixels have in tiles of 256."""
+    model = write_card(tmp_path / "model", tile=64)
+    root = write_data(tmp_path / "data", (750, 1000))
     found = evaluate(model, DataConfig(root=str(root), val=str(root / "val.txt")), device="cpu")
     predict(model, root / "images", tmp_path / "out", device="cpu")
     assert np.array_equal(found.confusion_KK, confusion_of_masks(root, tmp_path / "out"))
