@@ -11,6 +11,7 @@ from PIL import Image
 from semiseg.errors import FileError
 from semiseg.reporting import report
 from semiseg.reporting.record import read_run
+from semiseg.reporting.sheets import packed
 
 
 def page_of(run: Path) -> Page:
@@ -50,6 +51,25 @@ def test_four_charts_tell_how_it_went(finished_run: Path) -> None:
     charts = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     assert charts == ["mIoU", "Loss", "Learning rate", "Pixels of confidence 0.95 or more"]
     assert "best 70.0" in page.text
+
+
+def test_a_picture_is_packed_once_for_all_reports_and_anew_when_it_changes(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packs: list[Image.Image] = []
+
+    def counted(image: Image.Image) -> str:
+        packs.append(image)
+        return packed(image)
+
+    monkeypatch.setattr("semiseg.reporting.sheets.packed", counted)
+    first = report(finished_run).read_text()
+    assert len(packs) == 4
+    assert report(finished_run).read_text() == first
+    assert len(packs) == 4
+    Image.new("RGB", (60, 40), (0, 200, 0)).save(finished_run / "samples" / "step_000010.png")
+    assert report(finished_run).read_text() != first
+    assert len(packs) == 5
 
 
 def test_the_newest_picture_is_open_and_earlier_ones_are_folded_away(finished_run: Path) -> None:

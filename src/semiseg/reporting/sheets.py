@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -48,9 +49,15 @@ def _spread(samples: Sequence[Path]) -> list[Path]:
 def sheet(path: Path) -> Sheet | None:
     """Return one sheet; None if the file is no picture (a run may be writing it)."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            data = packed(image)
+        data = _packed_file(path.absolute(), path.stat().st_mtime_ns)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     number = path.stem.removeprefix("step_")
     return Sheet(name=f"step {int(number):,}" if number.isdecimal() else path.stem, data=data)
+
+
+@lru_cache(maxsize=2 * (_EARLIER + 2))
+def _packed_file(path: Path, changed_ns: int) -> str:
+    """Pack a file once: a training reports after each evaluation, each time with the sheets of earlier ones."""
+    with Image.open(path, formats=("PNG",)) as image:
+        return packed(image)
