@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.methods import cross_entropy
-from semiseg.methods.cross_entropy import cross_entropy_sum
+from semiseg.methods.cross_entropy import loss_sum
 
 B, K = 3, 5
 
@@ -35,7 +35,7 @@ def test_sum_and_gradient_are_those_of_the_formula(
     monkeypatch.setattr(cross_entropy, "CHUNK", chunk)
     logits, label, counted = drawn(size)
     found = []
-    for loss in (cross_entropy_sum, by_the_book):
+    for loss in (loss_sum, by_the_book):
         leaf = logits.to(memory_format=torch.channels_last).requires_grad_()
         total = loss(leaf, label, counted, align_corners=align_corners)
         (total / 7).backward()
@@ -48,13 +48,13 @@ def test_what_is_kept_for_the_backward_pass_has_the_size_of_the_small_logits() -
     logits, label, counted = drawn((48, 32))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda t: t):
-        cross_entropy_sum(logits.requires_grad_(), label, counted)
+        loss_sum(logits.requires_grad_(), label, counted)
     assert max(kept) == logits.numel()
 
 
 def test_a_teacher_needs_no_gradient() -> None:
     logits, label, counted = drawn((12, 8))
     with torch.no_grad():
-        total = cross_entropy_sum(logits.requires_grad_(), label, counted)
+        total = loss_sum(logits.requires_grad_(), label, counted)
     assert not total.requires_grad
     torch.testing.assert_close(total, by_the_book(logits, label, counted, align_corners=True).detach())

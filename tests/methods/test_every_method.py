@@ -46,12 +46,14 @@ class Case:
     config: Any = None
     consistency: ConsistencyConfig = LEARNS
     loss: LossConfig = PUBLISHED
+    evidence: bool = False
 
     def __str__(self) -> str:
         return self.name
 
     def student(self) -> Segmenter:
-        return build_segmenter(STUDENTS.get(self.name, ModelConfig(encoder="vit_nano", weights="random")), 6)
+        config = STUDENTS.get(self.name, ModelConfig(encoder="vit_nano", weights="random"))
+        return build_segmenter(replace(config, evidence=self.evidence), 6)
 
     def built(self, student: Segmenter) -> Method[Any]:
         method = METHODS[self.name]
@@ -103,6 +105,7 @@ VARIANTS = [  # the published ones, and the switches
     Case("unimatch_v2", consistency=replace(LEARNS, pixels="by_share")),
     Case("unimatch_v1", consistency=replace(LEARNS, class_thresholds=True, alignment=1.0)),
     Case("supervised", loss=LossConfig(view="strong")),
+    Case("fixmatch", consistency=replace(LEARNS, threshold=0.05), evidence=True),
     Case("unimatch_v2", loss=LossConfig(view="strong")),
     Case("semivl", SemiVLConfig(guidance=0.0)),
 ]

@@ -12,8 +12,6 @@ from semiseg.errors import ConfigError
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.consistency import consistency_logs, consistency_loss, predict
 from semiseg.methods.context import Context
-from semiseg.methods.labels import opinion
-from semiseg.methods.losses import labeled_loss
 from semiseg.methods.memory import SemanticMemory, channel_classes
 from semiseg.methods.settings import AllSparkConfig, SharedSettings
 from semiseg.models import Segmenter
@@ -51,7 +49,7 @@ class AllSpark(Method[AllSparkConfig]):
         strong_BTCHW = self.normalize(batch.labeled.images_BTCHW)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
         predicted_BKHW = predict(teacher, weak_BTCHW, at_levels=_neck(teacher).together)
-        pseudo = opinion(predicted_BKHW, unlabeled.ignore_BHW, self.correction_K)
+        pseudo = self.read(predicted_BKHW, unlabeled.ignore_BHW)
 
         def reborn(levels_BDHW: list[Tensor]) -> list[Tensor]:
             height, width = levels_BDHW[3].shape[2:]
@@ -63,7 +61,7 @@ class AllSpark(Method[AllSparkConfig]):
 
         logits_BKHW = student(torch.cat((strong_BTCHW, weak_BTCHW)), at_levels=reborn)
         logits_x, logits_u = logits_BKHW.tensor_split([len(strong_BTCHW)])
-        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value)
+        loss_x = self.labeled_loss(logits_x, batch)
         loss_u = consistency_loss(logits_u, pseudo, batch.pixels.weak, self.selection)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_u) / 2,

@@ -5,18 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from semiseg.data import Batch
-from semiseg.errors import RunError
+from semiseg.errors import ConfigError, RunError
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.context import Context
+from semiseg.methods.cross_entropy import cross_entropy
+from semiseg.methods.evidence import evidential_loss
 from semiseg.methods.habits import ClassHabits, class_habits
 from semiseg.methods.labeled_view import as_seen
-from semiseg.methods.labels import PseudoLabel, Selection
+from semiseg.methods.labels import PseudoLabel, Reading, Selection, opinion
 from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import LabeledView, Labeler, NoSettings, SharedSettings
 from semiseg.models import Segmenter
@@ -81,6 +84,12 @@ class Method(ABC, Generic[C]):
             SemisegError: the run cannot be trained so; nothing has been written yet.
         """
         self.config, self.shared, self.context = config, shared, context
+        if context.model.evidence and shared.loss.labeled == "ohem":
+            raise ConfigError(
+                "hard pixels are told by their cross-entropy, and the loss is evidential",
+                where="loss.labeled and model.evidence",
+                remedy="set --loss.labeled ce, or leave --model.evidence out",
+            )
         self.normalize, self.ignore_value = context.normalize, context.spec.ignore_value
         wanted = self.learns_unlabeled and shared.consistency.by_class
         self.habits = ClassHabits(context.spec.num_classes, context.device) if wanted else None
@@ -109,14 +118,23 @@ class Method(ABC, Generic[C]):
         """Which pseudo-labels are learned, in the step that runs."""
         config = self.shared.consistency
         if self.habits is None or not config.class_thresholds:
-            return Selection(config.threshold, config.pixels)
-        return Selection(self.habits.thresholds(config.threshold), config.pixels)
+            return Selection(config.threshold, config.pixels, self.context.model.evidence)
+        return Selection(self.habits.thresholds(config.threshold), config.pixels, self.context.model.evidence)
 
     @property
-    def correction_K(self) -> Tensor | None:
-        """What is added to the logits of whoever labels, in the step that runs; None where they are left alone."""
+    def read(self) -> Reading:
+        """How the logits of whoever labels are read, in the step that runs."""
         strength = self.shared.consistency.alignment
-        return None if self.habits is None or strength == 0 else self.habits.correction(strength)
+        correction_K = None if self.habits is None or strength == 0 else self.habits.correction(strength)
+        return partial(opinion, correction_K=correction_K, evidence=self.context.model.evidence)
+
+    def labeled_loss(self, logits_BKHW: Tensor, batch: Batch, *, align_corners: bool = True) -> Tensor:
+        """Return the chunk's share of the labeled loss; smaller logits are enlarged to the size of the masks."""
+        pixel_loss = evidential_loss if self.context.model.evidence else cross_entropy
+        config = self.shared.loss
+        return labeled_loss(
+            logits_BKHW, batch, config, self.ignore_value, align_corners=align_corners, pixel_loss=pixel_loss
+        )
 
     def seen_classes(self, pseudo: PseudoLabel, batch: Batch) -> dict[str, Tensor]:
         """Return what a chunk shows of each class, for `StepResult.classes`.
@@ -143,7 +161,7 @@ class Method(ABC, Generic[C]):
         """Return the labeled loss alone; `loss_s` and `confident` are logged as nothing where others have them."""
         logits = student(self.normalize(batch.labeled.images_BTCHW), enlarge=False)
         corners = teacher.decoder.align_corners
-        loss = labeled_loss(logits, batch, self.shared.loss, self.ignore_value, align_corners=corners)
+        loss = self.labeled_loss(logits, batch, align_corners=corners)
         nothing = dict.fromkeys(("loss_s", "confident"), torch.zeros_like(loss)) if self.learns_unlabeled else {}
         return StepResult(loss=loss, logs={"loss_x": loss.detach(), **nothing})
 

@@ -14,9 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of th
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Unlabeled
 from semiseg.methods.context import Normalize
-from semiseg.methods.cross_entropy import cross_entropy_sum
+from semiseg.methods.cross_entropy import cross_entropy, loss_sum
 from semiseg.methods.dropout import drop_features, drop_levels
-from semiseg.methods.labels import PseudoLabel, Selection, opinion
+from semiseg.methods.evidence import evidential_loss
+from semiseg.methods.labels import PseudoLabel, Reading, Selection, opinion
 from semiseg.methods.losses import share
 from semiseg.models import FeatureHook, LevelHook
 
@@ -65,27 +66,23 @@ def predict(teacher: nn.Module, images_BTCHW: Tensor, at_levels: LevelHook | Non
     return logits_BKHW.float()
 
 
-def pseudo_label(
-    teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor, correction_K: Tensor | None = None
-) -> PseudoLabel:
-    """Label normalised weak views with the teacher in eval mode, whose logits may be corrected class by class."""
-    return opinion(predict(teacher, images_BTCHW), ignore_BHW, correction_K)
+def pseudo_label(teacher: nn.Module, images_BTCHW: Tensor, ignore_BHW: Tensor, read: Reading = opinion) -> PseudoLabel:
+    """Label normalised weak views with the teacher in eval mode, whose logits are read as told."""
+    return read(predict(teacher, images_BTCHW), ignore_BHW)
 
 
-def labels_of(
-    teacher: nn.Module, images_BTCHW: Tensor, unlabeled: Unlabeled, correction_K: Tensor | None = None
-) -> PseudoLabel:
+def labels_of(teacher: nn.Module, images_BTCHW: Tensor, unlabeled: Unlabeled, read: Reading = opinion) -> PseudoLabel:
     """Return the labels of weak views: those that a trained teacher gave them, else the own teacher's.
 
     Args:
         teacher: the run's own.
         images_BTCHW: the weak views, normalised.
         unlabeled: what they are made of.
-        correction_K: of the own teacher's logits; a trained one's labels are final.
+        read: how the own teacher's logits are read; a trained one's labels are final.
     """
     taught, ignore_BHW = unlabeled.taught, unlabeled.ignore_BHW
     if taught is None:
-        return pseudo_label(teacher, images_BTCHW, ignore_BHW, correction_K)
+        return pseudo_label(teacher, images_BTCHW, ignore_BHW, read)
     return PseudoLabel(taught.label_BHW.long(), taught.confidence_BHW.float() / 255, ignore_BHW)
 
 
@@ -121,11 +118,14 @@ def consistency_loss(
 ) -> Tensor:
     """Return the chunk's share of one view's unlabeled loss; smaller logits are enlarged to the size of the labels.
 
-    Cross-entropy against the pseudo-label, zero where it is unsure or ignored, or weighed as selected, divided by all
-    pixels that are not ignored (not by the confident ones), so that the loss grows with the teacher's confidence.
+    Cross-entropy (or the evidential loss) against the pseudo-label, zero where it is unsure or ignored, or weighed as
+    selected, divided by all pixels that are not ignored (not by the confident ones), so that the loss grows with the
+    teacher's confidence.
     """
     weight_BHW = selection.weights(pseudo)
-    return share(cross_entropy_sum(logits_BKHW, pseudo.label_BHW, weight_BHW, align_corners=align_corners), pixels)
+    pixel_loss = evidential_loss if selection.evidence else cross_entropy
+    total = loss_sum(logits_BKHW, pseudo.label_BHW, weight_BHW, align_corners=align_corners, pixel_loss=pixel_loss)
+    return share(total, pixels)
 
 
 def confident_share(pseudo: PseudoLabel, pixels: Tensor, selection: Selection) -> Tensor:

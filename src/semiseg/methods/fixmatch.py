@@ -14,7 +14,6 @@ from semiseg.methods.consistency import (
     strong_view,
 )
 from semiseg.methods.dropout import channel_masks
-from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import FixMatchConfig
 from semiseg.models import Segmenter
 
@@ -34,7 +33,7 @@ class FixMatch(Method[FixMatchConfig]):
         if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.correction_K)
+        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.read)
         view = strong_view(unlabeled, pseudo, unlabeled.views[0], self.normalize)
         (keep_BD,) = channel_masks(self.config.dropout, batch.place, teacher.width, views=1, device=weak_BTCHW.device)
 
@@ -46,7 +45,7 @@ class FixMatch(Method[FixMatchConfig]):
             together=True,
             enlarge=False,
         )
-        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
+        loss_x = self.labeled_loss(logits_x, batch, align_corners=corners)
         loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,

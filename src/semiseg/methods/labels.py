@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from semiseg.augment import cutmix
+from semiseg.methods.evidence import certainty
 from semiseg.methods.settings import Pixels
 
 
@@ -51,10 +53,12 @@ class Selection:
     Attributes:
         threshold: least confidence of a label that is sure, 0 to 1; or (K,) of each class.
         pixels: whether the sure ones are learned, or all, weighed crop by crop.
+        evidence: whether they are learned by the evidential loss.
     """
 
     threshold: float | Tensor
     pixels: Pixels = "confident"
+    evidence: bool = False
 
     def confident(self, pseudo: PseudoLabel) -> Tensor:
         """Return which labels are sure: (B, H, W) bool."""
@@ -74,14 +78,29 @@ class Selection:
         return weight_B[:, None, None] * valid_BHW
 
 
+Reading = Callable[[Tensor, Tensor], PseudoLabel]
+"""Turns logits_BKHW and ignore_BHW into labels; `opinion` is one."""
+
+
 @torch.no_grad()
-def opinion(logits_BKHW: Tensor, ignore_BHW: Tensor, correction_K: Tensor | None = None) -> PseudoLabel:
-    """Return what a teacher with these logits thinks, or what it would if they were corrected."""
+def opinion(
+    logits_BKHW: Tensor, ignore_BHW: Tensor, correction_K: Tensor | None = None, *, evidence: bool = False
+) -> PseudoLabel:
+    """Return what a teacher with these logits thinks.
+
+    Args:
+        logits_BKHW: its own.
+        ignore_BHW: where nothing is learned.
+        correction_K: what is added to the logits before.
+        evidence: whether its confidence is how much evidence it has, not the largest probability.
+    """
     uncorrected_BHW = None
     if correction_K is not None:
         uncorrected_BHW = logits_BKHW.argmax(dim=1)
         logits_BKHW = logits_BKHW + correction_K.to(logits_BKHW.dtype)[:, None, None]
     top_BHW, label_BHW = logits_BKHW.max(dim=1)
+    if evidence:
+        return PseudoLabel(label_BHW, certainty(logits_BKHW), ignore_BHW, uncorrected_BHW)
     # The largest softmax probability from the one maximum: 1 / sum(exp(logit - largest)). In fp32, as bf16 has no
     # value near the threshold of 0.95 (only 0.9492 and 0.9531).
     confidence_BHW = (logits_BKHW - top_BHW[:, None]).exp_().sum(dim=1).reciprocal_()

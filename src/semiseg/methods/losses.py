@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from semiseg.data import Batch
-from semiseg.methods.cross_entropy import cross_entropy_sum
+from semiseg.methods.cross_entropy import PixelLoss, cross_entropy, loss_sum
 from semiseg.methods.settings import LossConfig
 from semiseg.models.layers import resize_bilinear
 
@@ -17,7 +17,13 @@ def share(sum_: Tensor, count: Tensor) -> Tensor:
 
 
 def labeled_loss(
-    logits_BKHW: Tensor, batch: Batch, config: LossConfig, ignore_value: int, *, align_corners: bool = True
+    logits_BKHW: Tensor,
+    batch: Batch,
+    config: LossConfig,
+    ignore_value: int,
+    *,
+    align_corners: bool = True,
+    pixel_loss: PixelLoss = cross_entropy,
 ) -> Tensor:
     """Return the chunk's share of the labeled loss; smaller logits are enlarged to the size of the masks.
 
@@ -29,7 +35,7 @@ def labeled_loss(
         size = (mask_BHW.shape[1], mask_BHW.shape[2])
         logits_BKHW = resize_bilinear(logits_BKHW.float(), size, align_corners=align_corners)
         return ohem_loss(logits_BKHW, mask_BHW, config, ignore_value) / batch.place.chunks
-    loss = cross_entropy_sum(logits_BKHW, mask_BHW, mask_BHW != ignore_value, align_corners=align_corners)
+    loss = loss_sum(logits_BKHW, mask_BHW, mask_BHW != ignore_value, align_corners=align_corners, pixel_loss=pixel_loss)
     return share(loss, batch.pixels.labeled)
 
 

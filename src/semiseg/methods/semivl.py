@@ -12,7 +12,6 @@ from semiseg.methods.consistency import consistency_logs, consistency_loss
 from semiseg.methods.context import Context
 from semiseg.methods.guidance import build_guide
 from semiseg.methods.labels import Selection
-from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import SemiVLConfig, SharedSettings
 from semiseg.methods.streams import Streams, forward_streams, stream_loss
 from semiseg.models import Segmenter
@@ -52,9 +51,9 @@ class SemiVL(Method[SemiVLConfig]):
         """
         consistency, batch = self.shared.consistency, self.as_seen(batch)
         seen = forward_streams(
-            student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
+            student, teacher, batch, self.normalize, student_labels=self.student_labels, read=self.read
         )
-        loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
+        loss_x = self.labeled_loss(seen.logits_x_BKHW, batch)
         loss_s = stream_loss(
             *(
                 consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
@@ -82,7 +81,7 @@ class SemiVL(Method[SemiVLConfig]):
         )
         height, width = own.label_BHW.shape[1:]
         pixels = torch.full_like(batch.pixels.weak, batch.place.batch * height * width)
-        guided = Selection(self.config.guidance_threshold)
+        guided = Selection(self.config.guidance_threshold, evidence=self.context.model.evidence)
         losses = []
         for stream in (seen.features, *seen.strong):
             pseudo = own if stream.box_B4 is None else own.mixed(stream.box_B4, pasted)

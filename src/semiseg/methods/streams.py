@@ -11,7 +11,7 @@ from semiseg.data import Batch, Place
 from semiseg.methods.consistency import StrongView, pseudo_label, recoloured, strong_view
 from semiseg.methods.context import Normalize
 from semiseg.methods.dropout import with_dropped_copy
-from semiseg.methods.labels import PseudoLabel, opinion
+from semiseg.methods.labels import PseudoLabel, Reading, opinion
 from semiseg.models import Segmenter
 
 
@@ -49,7 +49,7 @@ def forward_streams(
     normalize: Normalize,
     *,
     student_labels: bool,
-    correction_K: Tensor | None = None,
+    read: Reading = opinion,
 ) -> Streams:
     """Run the two passes of UniMatch V1 (algorithm 1).
 
@@ -62,19 +62,15 @@ def forward_streams(
         batch: with two strong views and a second unlabeled batch.
         normalize: the student's.
         student_labels: whether the weak images are labeled by what the first pass says of them, else by the teacher.
-        correction_K: of the logits of whoever labels.
+        read: how the logits of whoever labels are read.
     """
     unlabeled, second = batch.unlabeled, batch.second
     assert unlabeled is not None, "the stream draws what the method's class asks for"
     assert second is not None, "the stream draws what the method's class asks for"
-    pasted = pseudo_label(teacher, normalize(second.images_BTCHW), second.ignore_BHW, correction_K)
+    pasted = pseudo_label(teacher, normalize(second.images_BTCHW), second.ignore_BHW, read)
     weak_BTCHW, ignore_BHW = normalize(unlabeled.images_BTCHW), unlabeled.ignore_BHW
     logits_x, logits_w, logits_fp = _weak_pass(student, normalize(batch.labeled.images_BTCHW), weak_BTCHW, batch.place)
-    weak = (
-        opinion(logits_w, ignore_BHW, correction_K)
-        if student_labels
-        else pseudo_label(teacher, weak_BTCHW, ignore_BHW, correction_K)
-    )
+    weak = read(logits_w, ignore_BHW) if student_labels else pseudo_label(teacher, weak_BTCHW, ignore_BHW, read)
 
     views = []
     for draws, others in zip(unlabeled.views, second.views, strict=True):

@@ -7,7 +7,6 @@ from torch import nn
 from semiseg.data import Batch
 from semiseg.methods.base import Method, StepResult
 from semiseg.methods.consistency import consistency_logs, consistency_loss
-from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import NoSettings
 from semiseg.methods.streams import forward_streams, stream_loss
 from semiseg.models import Segmenter
@@ -28,9 +27,9 @@ class UniMatchV1(Method[NoSettings]):
         """Return (labeled loss + loss of both strong views / 4 each + loss of the features / 2) / 2 (section 3.4)."""
         consistency, batch = self.shared.consistency, self.as_seen(batch)
         seen = forward_streams(
-            student, teacher, batch, self.normalize, student_labels=self.student_labels, correction_K=self.correction_K
+            student, teacher, batch, self.normalize, student_labels=self.student_labels, read=self.read
         )
-        loss_x = labeled_loss(seen.logits_x_BKHW, batch, self.shared.loss, self.ignore_value)
+        loss_x = self.labeled_loss(seen.logits_x_BKHW, batch)
         loss_fp, loss_1, loss_2 = (
             consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
             for stream in (seen.features, *seen.strong)

@@ -14,7 +14,6 @@ from semiseg.methods.consistency import (
     strong_view,
 )
 from semiseg.methods.dropout import channel_masks
-from semiseg.methods.losses import labeled_loss
 from semiseg.methods.settings import UniMatchV2Config
 from semiseg.models import Segmenter
 
@@ -34,7 +33,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
         if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
-        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.correction_K)
+        pseudo = labels_of(teacher, weak_BTCHW, unlabeled, self.read)
         view1, view2 = (strong_view(unlabeled, pseudo, draws, self.normalize) for draws in unlabeled.views)
         width = teacher.width if self.config.dropout_at == "encoder" else teacher.decoder.features
         keep1_BD, keep2_BD = channel_masks(self.config.dropout, batch.place, width, views=2, device=weak_BTCHW.device)
@@ -48,7 +47,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
             keep_at=self.config.dropout_at,
             enlarge=False,
         )
-        loss_x = labeled_loss(logits_x, batch, self.shared.loss, self.ignore_value, align_corners=corners)
+        loss_x = self.labeled_loss(logits_x, batch, align_corners=corners)
         loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
         loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], self.selection, align_corners=corners)
         loss_s = (loss_1 + loss_2) / 2

@@ -15,7 +15,7 @@ from semiseg.models.necks import NECKS
 
 VERSION = 4
 """The version of the layout; a reader refuses a higher one. Version 1 said `freeze_encoder` for `trains: decoder`,
-version 2 had no `training`, version 3 no `long_side`."""
+version 2 had no `training`, version 3 neither `long_side` nor `evidence`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,7 @@ def _model_rules(model: ModelConfig) -> tuple[tuple[str, bool, str], ...]:
         ("model.level_widths", good_widths, f"four numbers of 1 to {MAX_CHANNELS}, or null"),
         ("model.text", model.text is None or isinstance(model.text, str), "a path, or null"),
         ("model.text_of", model.text_of in ("names", "concepts"), "names or concepts"),
+        ("model.evidence", isinstance(model.evidence, bool), "true or false"),
         ("model.trains", model.trains in get_args(Trains), ", ".join(get_args(Trains))),
     )
 

@@ -51,6 +51,10 @@ class ModelConfig:
     text_of: Literal["names", "concepts"] = "names"
     """For `semivl`: what features are compared with, the name of each class, or the mean of its concepts in
     `dataset.yaml` (published for Cityscapes)."""
+    evidence: bool = False
+    """Evidential learning (arXiv 1806.01768): what the decoder gives counts as evidence for the classes where it is
+    positive, the logits are log(1 + evidence), both losses are evidential, and `consistency.threshold` is held against
+    1 - K / (K + all evidence) instead of the largest probability (published false)."""
     trains: Trains = "all"
     """What learns: everything; `decoder`: all but the encoder (UniMatch V2, table 7); `attention`: of the encoder only
     its attention and position embeddings (SemiVL's spatial fine-tuning), and everything behind it."""

@@ -127,6 +127,8 @@ class Segmenter(nn.Module):
             elif self.neck is not None:
                 levels = self.neck(levels)
             logits: Tensor = self.decoder(levels, at_features).float()
+            if self.config.evidence:
+                logits = logits.relu().log1p()
         if not enlarge:
             return logits
         # In float32 before it is enlarged: the loss needs float32 anyway, and interpolated bfloat16 would have steps.
