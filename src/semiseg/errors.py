@@ -87,3 +87,21 @@ def some(names: Sequence[str], shown: int = 10) -> str:
     """Return names for a message: all of a few, else the first ones and how many more there are."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def require_setting(config: object, section: str, name: str, holds: bool, expected: str) -> None:
+    """Check a setting.
+
+    Args:
+        config: the dataclass that has it.
+        section: its key in the whole configuration.
+        name: the field.
+        holds: whether it is as it must be.
+        expected: what it must be, in words.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not holds:
+        key = f"{section}.{name}"
+        raise ConfigError(f"{name} is {getattr(config, name)}", where=key, expected=expected, remedy=f"correct --{key}")

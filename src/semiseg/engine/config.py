@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from semiseg.data.spec import Protocol
-from semiseg.errors import ConfigError
+from semiseg.errors import ConfigError, require_setting
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -39,13 +39,8 @@ class OptimizerConfig:
     gradients of a random head at once). Then its rate rises to its full height within half as many steps."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.frozen_start <= 1:
-            raise ConfigError(
-                f"frozen_start is {self.frozen_start}",
-                where="optimizer.frozen_start",
-                expected="a part of the steps from 0 to 1",
-                remedy="correct --optimizer.frozen_start",
-            )
+        is_part = 0 <= self.frozen_start <= 1
+        require_setting(self, "optimizer", "frozen_start", is_part, "a part of the steps from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +80,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         """Refuse lengths and sizes below 1."""
         require_positive(self, "schedule", "epochs", "steps", "batch", "per_device", "checkpoint_every", "log_every")
-        if self.conflict_every < 0:
-            raise ConfigError(
-                f"conflict_every is {self.conflict_every}",
-                where="schedule.conflict_every",
-                expected="a number of steps, or 0 for never",
-                remedy="correct --schedule.conflict_every",
-            )
+        expected = "a number of steps, or 0 for never"
+        require_setting(self, "schedule", "conflict_every", self.conflict_every >= 0, expected)
         if self.compile and self.conflict_every:
             raise ConfigError(
                 "what is compiled keeps nothing for a second backward pass, which the measure of conflicts takes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from semiseg.errors import ConfigError
+from semiseg.errors import require_setting
 
 Labeler = Literal["ema", "student"]
 LabeledView = Literal["weak", "photometric", "strong"]
@@ -60,14 +60,9 @@ class ConsistencyConfig:
     """Where the student labels: keep and evaluate the moving average all the same (the published change detection)."""
 
     def __post_init__(self) -> None:
-        for name in ("warm_up", "own_from", "alignment"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}",
-                    where=f"consistency.{name}",
-                    expected="a number from 0 to 1" if name == "alignment" else "a part of the steps from 0 to 1",
-                    remedy=f"correct --consistency.{name}",
-                )
+        part, number = "a part of the steps from 0 to 1", "a number from 0 to 1"
+        for name, expected in (("warm_up", part), ("own_from", part), ("alignment", number)):
+            require_setting(self, "consistency", name, 0 <= getattr(self, name) <= 1, expected)
 
     @property
     def by_class(self) -> bool:
@@ -121,13 +116,7 @@ class AllSparkConfig:
     (published 5; 15 on Cityscapes)."""
 
     def __post_init__(self) -> None:
-        if self.warmup_epochs < 0:
-            raise ConfigError(
-                f"warmup_epochs is {self.warmup_epochs}",
-                where="allspark.warmup_epochs",
-                expected="a number >= 0",
-                remedy="correct --allspark.warmup_epochs",
-            )
+        require_setting(self, "allspark", "warmup_epochs", self.warmup_epochs >= 0, "a number >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
