@@ -15,8 +15,6 @@ from semiseg.data import Batch
 from semiseg.errors import ConfigError, RunError
 from semiseg.methods.class_shares import class_shares
 from semiseg.methods.context import Context
-from semiseg.methods.cross_entropy import cross_entropy
-from semiseg.methods.evidence import evidential_loss
 from semiseg.methods.habits import ClassHabits, class_habits
 from semiseg.methods.labeled_view import as_seen
 from semiseg.methods.labels import PseudoLabel, Reading, Selection, opinion
@@ -130,10 +128,9 @@ class Method(ABC, Generic[C]):
 
     def labeled_loss(self, logits_BKHW: Tensor, batch: Batch, *, align_corners: bool = True) -> Tensor:
         """Return the chunk's share of the labeled loss; smaller logits are enlarged to the size of the masks."""
-        pixel_loss = evidential_loss if self.context.model.evidence else cross_entropy
-        config = self.shared.loss
+        config, evidence = self.shared.loss, self.context.model.evidence
         return labeled_loss(
-            logits_BKHW, batch, config, self.ignore_value, align_corners=align_corners, pixel_loss=pixel_loss
+            logits_BKHW, batch, config, self.ignore_value, align_corners=align_corners, evidence=evidence
         )
 
     def seen_classes(self, pseudo: PseudoLabel, batch: Batch) -> dict[str, Tensor]:

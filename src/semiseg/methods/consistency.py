@@ -14,11 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # what all of th
 from semiseg.augment import ViewDraws, apply_photometric, cutmix
 from semiseg.data import Unlabeled
 from semiseg.methods.context import Normalize
-from semiseg.methods.cross_entropy import cross_entropy, loss_sum
+from semiseg.methods.cross_entropy import loss_sum
 from semiseg.methods.dropout import drop_features, drop_levels
-from semiseg.methods.evidence import evidential_loss
 from semiseg.methods.labels import PseudoLabel, Reading, Selection, opinion
-from semiseg.methods.losses import share
+from semiseg.methods.losses import pixel_loss, share
 from semiseg.models import FeatureHook, LevelHook
 
 
@@ -123,8 +122,8 @@ def consistency_loss(
     teacher's confidence.
     """
     weight_BHW = selection.weights(pseudo)
-    pixel_loss = evidential_loss if selection.evidence else cross_entropy
-    total = loss_sum(logits_BKHW, pseudo.label_BHW, weight_BHW, align_corners=align_corners, pixel_loss=pixel_loss)
+    of_pixel = pixel_loss(selection.evidence)
+    total = loss_sum(logits_BKHW, pseudo.label_BHW, weight_BHW, align_corners=align_corners, pixel_loss=of_pixel)
     return share(total, pixels)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from semiseg.data import Batch
 from semiseg.methods.cross_entropy import PixelLoss, cross_entropy, loss_sum
+from semiseg.methods.evidence import evidential_loss
 from semiseg.methods.settings import LossConfig
 from semiseg.models.layers import resize_bilinear
 
@@ -16,6 +17,11 @@ def share(sum_: Tensor, count: Tensor) -> Tensor:
     return sum_ / count.clamp(min=1).to(sum_.dtype)
 
 
+def pixel_loss(evidence: bool) -> PixelLoss:
+    """Return the loss of a pixel, of labels and of pseudo-labels alike: the cross-entropy, or with evidence its own."""
+    return evidential_loss if evidence else cross_entropy
+
+
 def labeled_loss(
     logits_BKHW: Tensor,
     batch: Batch,
@@ -23,7 +29,7 @@ def labeled_loss(
     ignore_value: int,
     *,
     align_corners: bool = True,
-    pixel_loss: PixelLoss = cross_entropy,
+    evidence: bool = False,
 ) -> Tensor:
     """Return the chunk's share of the labeled loss; smaller logits are enlarged to the size of the masks.
 
@@ -35,7 +41,8 @@ def labeled_loss(
         size = (mask_BHW.shape[1], mask_BHW.shape[2])
         logits_BKHW = resize_bilinear(logits_BKHW.float(), size, align_corners=align_corners)
         return ohem_loss(logits_BKHW, mask_BHW, config, ignore_value) / batch.place.chunks
-    loss = loss_sum(logits_BKHW, mask_BHW, mask_BHW != ignore_value, align_corners=align_corners, pixel_loss=pixel_loss)
+    valid_BHW, of_pixel = mask_BHW != ignore_value, pixel_loss(evidence)
+    loss = loss_sum(logits_BKHW, mask_BHW, valid_BHW, align_corners=align_corners, pixel_loss=of_pixel)
     return share(loss, batch.pixels.labeled)
 
 
