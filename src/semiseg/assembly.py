@@ -20,7 +20,7 @@ from semiseg.engine.distributed import Processes
 from semiseg.engine.evaluation import Evaluator
 from semiseg.engine.inference import inference_of
 from semiseg.engine.rundir import RunDirectory
-from semiseg.engine.schedule import build_optimizer, lr_scale
+from semiseg.engine.schedule import build_optimizer, frozen_steps, lr_scale
 from semiseg.engine.services import open_services
 from semiseg.engine.task import Task
 from semiseg.errors import ConfigError
@@ -201,7 +201,7 @@ def make_task(
         optimizer=build_optimizer(student, config.optimizer, lr_scale(config.optimizer, config.schedule.batch)),
         schedule=config.schedule,
         evaluation=config.evaluation,
-        frozen=round(config.optimizer.frozen_start * stream.steps),
+        frozen=frozen_steps(config.optimizer, stream.steps),
         workers=loader_workers(config.data.workers, processes.neighbours),
         bf16=inference.bf16,
         directory=run,
@@ -240,5 +240,5 @@ def _introduction(
 
 
 def _frozen_start(config: Config, steps: int) -> list[str]:
-    frozen = round(config.optimizer.frozen_start * steps)
+    frozen = frozen_steps(config.optimizer, steps)
     return [f"the encoder stands still in the first {frozen:,} steps"] if frozen else []

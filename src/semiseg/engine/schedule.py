@@ -64,6 +64,11 @@ def lr_factor(step: int, steps: int) -> float:
     return float((1 - max(step - 1, 0) / steps) ** 0.9)
 
 
+def frozen_steps(config: OptimizerConfig, steps: int) -> int:
+    """Return in how many of all steps, from the first, the encoder stands still."""
+    return round(config.frozen_start * steps)
+
+
 def encoder_factor(step: int, frozen: int) -> float:
     """Return the further factor on the encoder's rate during a step, from 0, where the first steps leave it alone.
 
