@@ -40,7 +40,7 @@ FUNCTIONS = {
     "benchmarks.speed.plain.step.apply_photometric": "photometry",
     "semiseg.methods.consistency.cutmix": "CutMix",
     "benchmarks.speed.plain.step.PlainTraining._mixed": "CutMix",
-    "semiseg.methods.consistency.opinion": "pseudo-labels",
+    "semiseg.methods.base.opinion": "pseudo-labels",
     "semiseg.methods.consistency.loss_sum": "loss",
     "semiseg.methods.losses.loss_sum": "loss",
     "semiseg.engine.training.update_teacher": "EMA",
