@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from semiseg.api import TrainedRun
+from semiseg.errors import ConfigError
 
 Train = Callable[..., TrainedRun]
 
@@ -25,3 +26,8 @@ def test_a_run_may_learn_from_labels_alone_at_first(method: str, train_tiny: Tra
     assert [value > 0 for value in logged(run, "loss_s")] == [False, False, True, True]
     assert logged(run, "loss")[:2] == logged(run, "loss_x")[:2] == logged(never, "loss_x")[:2]
     assert logged(run, "loss_x")[3] != logged(never, "loss_x")[3]
+
+
+def test_a_method_that_cannot_warm_up_says_so(train_tiny: Train) -> None:
+    with pytest.raises(ConfigError, match=r"no step from labels alone[^\n]*\n  where:    consistency\.warm_up 0\.5"):
+        train_tiny("cold", "--method", "unimatch_v1", "--consistency.warm_up", "0.5")

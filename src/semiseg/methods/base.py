@@ -88,6 +88,13 @@ class Method(ABC, Generic[C]):
                 where="loss.labeled and model.evidence",
                 remedy="set --loss.labeled ce, or leave --model.evidence out",
             )
+        if self.learns_unlabeled and not self.warms_up and shared.consistency.warm_up > 0:
+            raise ConfigError(
+                "this method has no step from labels alone, so the setting would change nothing",
+                where=f"consistency.warm_up {shared.consistency.warm_up:g}",
+                expected="0; only methods that learn each image by itself, as FixMatch and UniMatch V2, warm up so",
+                remedy="leave --consistency.warm_up out, or take --method unimatch_v2",
+            )
         self.normalize, self.ignore_value = context.normalize, context.spec.ignore_value
         wanted = self.learns_unlabeled and shared.consistency.by_class
         self.habits = ClassHabits(context.spec.num_classes, context.device) if wanted else None

@@ -52,7 +52,7 @@ class ConsistencyConfig:
     detection). Default: as the method was published."""
     warm_up: float = 0.0
     """Part of the steps at the begin that learn from labels alone, 0 to 1 (published 0: a random head labels from the
-    first step on); FixMatch and UniMatch V2."""
+    first step on); FixMatch and UniMatch V2, others refuse it."""
     own_from: float = 1.0
     """With labels of a trained teacher (`data.teacher`): the part of the steps after which the own average labels
     instead, 0 to 1; 1: never."""
