@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarks.speed.live_bytes import LiveBytes
 from browsing import NO_BROWSER, find_chromium, opened_browser
+from forked import run_together  # tests/support
 from playwright.sync_api import Browser
 from safetensors.torch import load_file
 
@@ -94,17 +96,7 @@ def tiny_words(tiny_scenes: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
     The run is written to `tmp_path / name`. A learning rate at which three steps change every loss, logged each step.
     """
-
-    def words(name: str, *overrides: str) -> list[str]:
-        return [
-            *(str(tiny_scenes), "--run.folder", str(tmp_path), "--run.name", name, "--device", "cpu"),
-            *("--precision", "fp32", "--model.encoder", "vit_nano", "--model.weights", "random"),
-            *("--data.crop", "32", "--data.workers", "0", "--schedule.steps", "3", "--schedule.batch", "2"),
-            *("--schedule.log_every", "1", "--optimizer.lr", "1e-3", "--optimizer.decoder_multiplier", "1"),
-            *("--optimizer.lr_batch", "0", "--consistency.threshold", "0.2", "--evaluation.every", "100", *overrides),
-        ]
-
-    return words
+    return lambda name, *overrides: _tiny_words(tiny_scenes, tmp_path, name, overrides)
 
 
 @pytest.fixture
@@ -116,6 +108,32 @@ def train_tiny(tiny_words: Callable[..., list[str]]) -> Callable[..., TrainedRun
         return train(recipe_config(folder, words), resume=resume)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train_once(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainedRun]:
+    """Return `train(*overrides)`: a tiny training that others are held against, done once for all tests.
+
+    They leave its directory as it is.
+    """
+    root = tmp_path_factory.mktemp("undisturbed")
+
+    @cache
+    def run(*overrides: str) -> TrainedRun:
+        folder, *words = _tiny_words(tiny_scenes, root, str(len(list(root.iterdir()))), overrides)
+        return train(recipe_config(folder, words))
+
+    return run
+
+
+def _tiny_words(scenes: Path, folder: Path, name: str, overrides: Sequence[str]) -> list[str]:
+    return [
+        *(str(scenes), "--run.folder", str(folder), "--run.name", name, "--device", "cpu"),
+        *("--precision", "fp32", "--model.encoder", "vit_nano", "--model.weights", "random"),
+        *("--data.crop", "32", "--data.workers", "0", "--schedule.steps", "3", "--schedule.batch", "2"),
+        *("--schedule.log_every", "1", "--optimizer.lr", "1e-3", "--optimizer.decoder_multiplier", "1"),
+        *("--optimizer.lr_batch", "0", "--consistency.threshold", "0.2", "--evaluation.every", "100", *overrides),
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -150,29 +168,19 @@ def free_port() -> Callable[[], str]:
     return find
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def train_by_two(launch_two: Callable[..., str]) -> Callable[[list[str]], str]:
-    """Return `train(words)`: `semiseg train` in two processes of torchrun; what was printed."""
+    """Return `train(words)`: `semiseg train` in two processes; what was printed."""
     return lambda words: launch_two(["-m", "semiseg", "train"], words)
 
 
-@pytest.fixture(scope="session")
-def launch_two(python: tuple[list[str], dict[str, str]], free_port: Callable[[], str]) -> Callable[..., str]:
-    """Return `launch(program, words)`: a program in two processes of torchrun; what was printed."""
-    command, environment = python
+@pytest.fixture
+def launch_two(free_port: Callable[[], str], tmp_path: Path) -> Callable[..., str]:
+    """Return `launch(program, words)`: a program in two processes of one training; what was printed."""
 
     def run(program: list[str], words: list[str]) -> str:
-        launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
-        done = subprocess.run(
-            [*command, *launcher, "--master-port", free_port(), *program, *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        port = free_port()
+        return run_together(program, words, tmp_path / f"said {port}", count=2, port=port)
 
     return run
 

@@ -22,10 +22,24 @@ PARTS = ("labeled", "unlabeled", "val")
 SHORT = ("--schedule.steps", "2", "--data.held_out", "0.3")
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where data and run are, in one place for all tests: a run knows where its data was."""
+    return tmp_path_factory.mktemp("lists")
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, TrainedRun]:
+    """Return where the run is kept that was trained once."""
+    return {}
+
+
 @pytest.fixture
-def data(tiny_scenes: Path, tmp_path: Path) -> Path:
+def data(tiny_scenes: Path, home: Path) -> Path:
     """Return a folder without lists: 4 images with a mask, of which 1 is held out, and 8 without."""
-    root = Path(shutil.copytree(tiny_scenes, tmp_path / "data"))
+    for part in ("data", "x"):
+        shutil.rmtree(home / part, ignore_errors=True)  # as the test before has left it
+    root = Path(shutil.copytree(tiny_scenes, home / "data"))
     content = yaml.safe_load((root / "dataset.yaml").read_text())
     (root / "dataset.yaml").write_text(yaml.safe_dump({**content, "lists": None}))
     for mask in sorted(root.glob("masks/*.png"))[4:]:
@@ -34,9 +48,21 @@ def data(tiny_scenes: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train_on(train_tiny: TrainTiny, data: Path) -> TrainTiny:
+def train_on(train_tiny: TrainTiny, data: Path, home: Path) -> TrainTiny:
     """Return `train_on(*overrides, resume=False)`: a tiny training on that folder; always the run `x`."""
-    return lambda *words, resume=False: train_tiny("x", "--data.root", str(data), *SHORT, *words, resume=resume)
+    place = ("--run.folder", str(home), "--data.root", str(data))
+    return lambda *words, resume=False: train_tiny("x", *place, *SHORT, *words, resume=resume)
+
+
+@pytest.fixture
+def run(train_on: TrainTiny, trained: dict[str, TrainedRun], home: Path) -> TrainedRun:
+    """Return the run `x` as its training on that folder has left it; it is trained once, and copied."""
+    if "x" not in trained:
+        trained["x"] = train_on()
+        shutil.copytree(home / "x", home / "kept")
+    else:
+        shutil.copytree(home / "kept", home / "x")
+    return trained["x"]
 
 
 def lines(run: TrainedRun, part: str) -> list[str]:
@@ -70,8 +96,7 @@ def test_a_run_keeps_its_lists_in_the_form_of_any_list(train_on: TrainTiny, data
     assert "1 of 4 images with a mask are held out" in source["val"]
 
 
-def test_files_to_learn_and_judge_from_are_hashed_and_unlabeled_ones_measured(train_on: TrainTiny) -> None:
-    run = train_on()
+def test_files_to_learn_and_judge_from_are_hashed_and_unlabeled_ones_measured(run: TrainedRun) -> None:
     kept = [line.split("\t") for line in (run.path / "data/files.tsv").read_text().splitlines()]
     assert sorted(name for *_, name in kept) == [name for name in names(run, *PARTS) if name != "None"]
     assert sorted(name for sha256, *_, name in kept if sha256 != "-") == names(run, "labeled", "val")
@@ -87,8 +112,9 @@ def test_labeled_only_training_keeps_no_unlabeled_images(train_on: TrainTiny) ->
 # Resuming
 
 
-def test_more_masks_and_images_change_nothing_for_a_run_that_is_resumed(train_on: TrainTiny, data: Path) -> None:
-    run = train_on()
+def test_more_masks_and_images_change_nothing_for_a_run_that_is_resumed(
+    train_on: TrainTiny, run: TrainedRun, data: Path
+) -> None:
     before = {part: lines(run, part) for part in PARTS}
     shutil.rmtree(run.path / "checkpoints")
     draw_more_masks(data)
@@ -112,9 +138,8 @@ def spoil_mask(path: Path) -> None:
 @pytest.mark.parametrize("part", ["labeled", "val"])
 @pytest.mark.parametrize(("field", "spoil"), [(0, spoil_image), (1, spoil_mask)], ids=["image", "mask"])
 def test_a_run_does_not_continue_with_other_files(
-    train_on: TrainTiny, data: Path, part: str, field: int, spoil: Callable[[Path], None]
+    train_on: TrainTiny, run: TrainedRun, data: Path, part: str, field: int, spoil: Callable[[Path], None]
 ) -> None:
-    run = train_on()
     name = lines(run, part)[0].split()[field]
     spoil(data / name)
     with pytest.raises(DataError, match=rf"(?s)1 files are not what they were.*{name}.*remedy:.*restore.*--run\.name"):
@@ -122,9 +147,8 @@ def test_a_run_does_not_continue_with_other_files(
 
 
 def test_an_unlabeled_image_of_another_size_stops_a_resumed_run_and_one_of_another_date_does_not(
-    train_on: TrainTiny, data: Path
+    train_on: TrainTiny, run: TrainedRun, data: Path
 ) -> None:
-    run = train_on()
     name = lines(run, "unlabeled")[0].split()[0]
     (data / name).touch()
     train_on(resume=True)
@@ -134,37 +158,32 @@ def test_an_unlabeled_image_of_another_size_stops_a_resumed_run_and_one_of_anoth
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_missing_file_stops_a_resumed_run(train_on: TrainTiny, data: Path, part: str) -> None:
-    run = train_on()
+def test_a_missing_file_stops_a_resumed_run(train_on: TrainTiny, run: TrainedRun, data: Path, part: str) -> None:
     (data / lines(run, part)[0].split()[0]).unlink()
     with pytest.raises(DataError, match=rf"(?s)not found.*{lines(run, part)[0].split()[0]}"):
         train_on(resume=True)
 
 
-def test_masks_that_mean_something_else_stop_a_resumed_run(train_on: TrainTiny, data: Path) -> None:
-    train_on()
+def test_masks_that_mean_something_else_stop_a_resumed_run(train_on: TrainTiny, run: TrainedRun, data: Path) -> None:
     text = (data / "dataset.yaml").read_text()
     (data / "dataset.yaml").write_text(text.replace("ignore_value: 255", "ignore_value: 254"))
     with pytest.raises(DataError, match=r"(?s)described in another way.*ignore_value: 255 in the run, 254 now"):
         train_on(resume=True)
 
 
-def test_a_data_folder_may_move(train_on: TrainTiny, data: Path, tmp_path: Path) -> None:
-    run = train_on()
+def test_a_data_folder_may_move(train_on: TrainTiny, run: TrainedRun, data: Path, tmp_path: Path) -> None:
     moved = data.rename(tmp_path / "moved")
     assert train_on("--data.root", str(moved), resume=True).result.best == run.result.best
 
 
 @pytest.mark.parametrize("damage", ["val.txt", "files.tsv", "source.json"])
-def test_damaged_lists_of_a_run_are_named(train_on: TrainTiny, damage: str) -> None:
-    run = train_on()
+def test_damaged_lists_of_a_run_are_named(train_on: TrainTiny, run: TrainedRun, damage: str) -> None:
     (run.path / "data" / damage).write_bytes(b"\xff[1]")
     with pytest.raises(DataError, match=rf"(?s){damage}|what the run kept of its data is damaged.*x/data"):
         train_on(resume=True)
 
 
-def test_a_run_without_lists_says_that_it_draws_anew(train_on: TrainTiny) -> None:
-    run = train_on()
+def test_a_run_without_lists_says_that_it_draws_anew(train_on: TrainTiny, run: TrainedRun) -> None:
     shutil.rmtree(run.path / "data")
     train_on(resume=True)
     assert "kept no lists" in (run.path / "train.log").read_text()
@@ -181,9 +200,8 @@ def answer(capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str) -> t
 
 
 def test_a_run_is_judged_by_its_own_val_images_though_the_folder_has_changed(
-    train_on: TrainTiny, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: TrainedRun, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train_on()
     draw_more_masks(data)
     text, facts = answer(capsys, tmp_path, str(run.path))
     assert facts["miou"] == run.result.best
@@ -197,20 +215,18 @@ def test_a_run_is_judged_by_its_own_val_images_though_the_folder_has_changed(
 
 
 def test_another_folder_is_scored_whole(
-    train_on: TrainTiny, tiny_scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: TrainedRun, tiny_scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = Path(shutil.copytree(tiny_scenes, tmp_path / "other"))
     (other / "dataset.yaml").write_text((other / "dataset.yaml").read_text().split("lists:")[0])
     for image in other.glob("images/*.png"):
         Image.open(image).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(image)
-    run = train_on()
     text, facts = answer(capsys, tmp_path, str(run.path), "--data.root", str(other))
     assert (facts["images"], facts["trained_on"]) == (6, [])
     assert f"6 images: every image with a mask in {other}" in text
 
 
-def test_images_that_were_trained_on_are_said_to_be(train_on: TrainTiny, data: Path, tmp_path: Path) -> None:
-    run = train_on()
+def test_images_that_were_trained_on_are_said_to_be(run: TrainedRun, data: Path, tmp_path: Path) -> None:
     draw_more_masks(data)
     other = tmp_path / "other"
     for folder in ("images", "masks"):
@@ -225,8 +241,7 @@ def test_images_that_were_trained_on_are_said_to_be(train_on: TrainTiny, data: P
     assert (found.images, found.trained_on) == (2, ("images/copy.png", "images/link.png"))
 
 
-def test_the_data_of_a_run_is_known_where_it_was_moved_to(train_on: TrainTiny, data: Path, tmp_path: Path) -> None:
-    run = train_on()
+def test_the_data_of_a_run_is_known_where_it_was_moved_to(run: TrainedRun, data: Path, tmp_path: Path) -> None:
     draw_more_masks(data)
     moved = data.rename(tmp_path / "moved")
     found = evaluate(run.path, DataConfig(root=str(moved)), device="cpu")
@@ -235,8 +250,7 @@ def test_the_data_of_a_run_is_known_where_it_was_moved_to(train_on: TrainTiny, d
     assert found.miou == run.result.best
 
 
-def test_a_run_without_lists_is_judged_as_drawn_anew_and_says_so(train_on: TrainTiny) -> None:
-    run = train_on()
+def test_a_run_without_lists_is_judged_as_drawn_anew_and_says_so(run: TrainedRun) -> None:
     shutil.rmtree(run.path / "data")
     found = evaluate(run.path, device="cpu")
     assert (found.images, found.miou) == (1, run.result.best)

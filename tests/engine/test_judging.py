@@ -76,10 +76,13 @@ def test_the_checkpoint_is_there_before_the_evaluation(train_tiny: TrainTiny, mo
 
 
 def test_an_evaluation_that_ends_the_process_is_tried_again_once_and_then_left_out(
-    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, end_state: Callable[[Path], dict[str, torch.Tensor]]
+    train_tiny: TrainTiny,
+    train_once: TrainTiny,
+    monkeypatch: pytest.MonkeyPatch,
+    end_state: Callable[[Path], dict[str, torch.Tensor]],
 ) -> None:
     """As the system's killer of processes without memory would, again and again."""
-    whole = train_tiny("whole", *EVERY)
+    whole = train_once(*EVERY)
     fail_first(monkeypatch, SystemExit(137), times=2)
     for resume in (False, True):
         with pytest.raises(SystemExit):
@@ -94,9 +97,12 @@ def test_an_evaluation_that_ends_the_process_is_tried_again_once_and_then_left_o
 
 
 def test_an_evaluation_that_was_cut_off_comes_again_and_is_logged_once(
-    train_tiny: TrainTiny, monkeypatch: pytest.MonkeyPatch, numbers: Callable[[Path], dict[tuple[int, str], float]]
+    train_tiny: TrainTiny,
+    train_once: TrainTiny,
+    monkeypatch: pytest.MonkeyPatch,
+    numbers: Callable[[Path], dict[tuple[int, str], float]],
 ) -> None:
-    whole = train_tiny("whole", *EVERY)
+    whole = train_once(*EVERY)
     fail_first(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         train_tiny("x", *EVERY)

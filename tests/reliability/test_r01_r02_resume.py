@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import Forked  # tests/support
 from safetensors.torch import load_file
 from students import student_words
 
@@ -65,35 +65,33 @@ def has_row(metrics: Path, step: int, name: str) -> bool:
 
 
 @pytest.fixture
-def start_and_kill(
-    tiny_words: Callable[..., list[str]], python: tuple[list[str], dict[str, str]], tmp_path: Path
-) -> Start:
+def start_and_kill(tiny_words: Callable[..., list[str]], tmp_path: Path) -> Start:
     """Return `start_and_kill(words, step, name)`: train in a process that is killed once it has logged that number."""
-    command, environment = python
 
     def run(words: tuple[str, ...], step: int, name: str) -> None:
-        process = subprocess.Popen(
-            [*command, "semiseg", "train", *tiny_words("killed", *words)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = Forked(["-m", "semiseg", "train"], tiny_words("killed", *words), tmp_path / "said")
         deadline = time.monotonic() + 120
         while process.poll() is None and not has_row(tmp_path / "killed" / "metrics.csv", step, name):
             assert time.monotonic() < deadline, "the training does not get on"
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        process.kill()
+        assert process.poll() == -signal.SIGKILL, "the run ended before it could be killed"
 
     return run
 
 
 @pytest.mark.parametrize(("workers", "seed"), [("0", 0), ("1", 2), ("2", 1)])
 def test_r02_a_run_that_is_killed_again_and_again_ends_as_if_undisturbed(
-    train_tiny: TrainTiny, numbers: Numbers, start_and_kill: Start, tmp_path: Path, workers: str, seed: int
+    train_tiny: TrainTiny,
+    train_once: TrainTiny,
+    numbers: Numbers,
+    start_and_kill: Start,
+    tmp_path: Path,
+    workers: str,
+    seed: int,
 ) -> None:
     words = (*LENGTHS, "--data.workers", workers)
-    undisturbed = train_tiny("undisturbed", *LENGTHS)
+    undisturbed = train_once(*LENGTHS)
     moments = random.Random(seed)
     start_and_kill(words, moments.randint(1, 2), "train/loss")
     assert not list((tmp_path / "killed" / "checkpoints").glob("step_*")), "killed before the first checkpoint"
@@ -144,11 +142,16 @@ def dying(monkeypatch: pytest.MonkeyPatch, moment: str, nth: int) -> Iterator[No
     [("write_report", 2), ("save_state", 2), ("save_checkpoint", 2), ("draw_samples", 2), ("save_model", 1)],
 )
 def test_r01_a_run_that_dies_beside_a_checkpoint_repeats_what_is_lost(
-    train_tiny: TrainTiny, numbers: Numbers, monkeypatch: pytest.MonkeyPatch, moment: str, nth: int
+    train_tiny: TrainTiny,
+    train_once: TrainTiny,
+    numbers: Numbers,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    nth: int,
 ) -> None:
     """Die in an evaluation or a checkpoint, in most cases the second; log means over three steps."""
     words = ("--method", "fixmatch", *LENGTHS, "--schedule.log_every", "3", "--evaluation.every", "2")
-    undisturbed = train_tiny("undisturbed", *words)
+    undisturbed = train_once(*words)
     with dying(monkeypatch, moment, nth):
         train_tiny("died", *words)
     resumed = train_tiny("died", *words, resume=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from forked import start_together  # tests/support
 from torch import nn
 
 from semiseg.api import TrainedRun
@@ -46,9 +47,14 @@ def signal_in_step(monkeypatch: pytest.MonkeyPatch, number: int, at: int) -> Non
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_r06_a_signal_in_a_step_ends_the_run_after_it_and_nothing_is_lost(
-    train_tiny: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    train_tiny: TrainTiny,
+    train_once: TrainTiny,
+    end_state: EndState,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
     signal_in_step(monkeypatch, getattr(signal, name), at=4)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RunStopped, match=rf"(?s)stopped by {name}; 5 of 7 steps are done.*--resume") as raised:
@@ -63,9 +69,9 @@ def test_r06_a_signal_in_a_step_ends_the_run_after_it_and_nothing_is_lost(
 
 
 def test_r06_a_signal_in_an_evaluation_leaves_it_for_later(
-    train_tiny: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch
+    train_tiny: TrainTiny, train_once: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
     count = Evaluator._count
 
     def signalled(self: Evaluator, *given: Any) -> Any:
@@ -82,9 +88,9 @@ def test_r06_a_signal_in_an_evaluation_leaves_it_for_later(
 
 
 def test_r06_a_signal_in_a_save_does_not_spoil_it(
-    train_tiny: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch
+    train_tiny: TrainTiny, train_once: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
 
     def signalled(folder: Path, checkpoint: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -98,15 +104,19 @@ def test_r06_a_signal_in_a_save_does_not_spoil_it(
 
 
 def test_r06_resume_auto_begins_and_continues(
-    tiny_words: Callable[..., list[str]], train_tiny: TrainTiny, end_state: EndState, monkeypatch: pytest.MonkeyPatch
+    tiny_words: Callable[..., list[str]],
+    train_once: TrainTiny,
+    end_state: EndState,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
     words = ["train", *tiny_words("x", *LENGTHS), "--resume", "auto"]
     signal_in_step(monkeypatch, signal.SIGTERM, at=3)
     assert main(words) == 143
     monkeypatch.undo()
     assert main(words) == 0
-    assert same(end_state(whole.path.parent / "x"), end_state(whole.path))
+    assert same(end_state(tmp_path / "x"), end_state(whole.path))
     assert main(words) == 0, "a finished run has nothing left to do"
 
 
@@ -117,44 +127,44 @@ def wait_for(path: Path, words: str, seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def children(process: int) -> list[int]:
-    """Return the processes that one has started, of whatever depth."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(pid): int(parent) for pid, parent in (line.split() for line in listed.splitlines())}
-    found, frontier = list[int](), [process]
-    while frontier:
-        frontier = [pid for pid, parent in parents.items() if parent in frontier]
-        found += frontier
-    return found
+LONG = ("--schedule.steps", "100000", "--schedule.batch", "4", "--evaluation.every", "1000000")
 
 
-@pytest.mark.parametrize("target", ["rank 0", "rank 1", "launcher"])
+@pytest.mark.parametrize("rank", [0, 1])
 def test_r06_of_two_processes_any_may_be_told(
-    tiny_words: Callable[..., list[str]],
-    python: tuple[list[str], dict[str, str]],
-    tmp_path: Path,
-    free_port: Callable[[], str],
-    target: str,
+    tiny_words: Callable[..., list[str]], tmp_path: Path, free_port: Callable[[], str], rank: int
 ) -> None:
-    command, environment = python
-    words = tiny_words("x", "--schedule.steps", "100000", "--schedule.batch", "4", "--evaluation.every", "1000000")
-    launcher = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
-    with subprocess.Popen(
-        [*command, *launcher, "--master-port", free_port(), "-m", "semiseg", "train", *words],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=(tmp_path / "said").open("w"),
-    ) as run:
-        try:
-            wait_for(tmp_path / "said", "step 2/")
-            ranks = [pid for pid in children(run.pid) if "RANK=" in Path(f"/proc/{pid}/environ").read_text()]
-            by_rank = {Path(f"/proc/{pid}/environ").read_text().split("\0RANK=")[1][0]: pid for pid in sorted(ranks)}
-            told = {"rank 0": by_rank["0"], "rank 1": by_rank["1"], "launcher": run.pid}[target]
-            began = time.monotonic()
-            os.kill(told, signal.SIGTERM)
-            wait_for(tmp_path / "said", "steps are done and saved", 30)
-            assert time.monotonic() - began < 10
-            run.wait(60)
-        finally:
-            run.kill()
+    said, program = tmp_path / "said", ["-m", "semiseg", "train"]
+    ranks = start_together(program, tiny_words("x", *LONG), said, count=2, port=free_port())
+    try:
+        wait_for(said, "step 2/")
+        began = time.monotonic()
+        os.kill(ranks[rank].pid, signal.SIGTERM)
+        wait_for(said, "steps are done and saved", 30)
+        assert time.monotonic() - began < 10
+        assert [each.wait(60) for each in ranks] == [143, 143]
+    finally:
+        for each in ranks:
+            each.kill()
+    assert load_checkpoint(tmp_path / "x" / "checkpoints", pytest.fail) is not None
+
+
+def test_r06_of_two_processes_the_launcher_may_be_told(
+    tiny_words: Callable[..., list[str]], launcher: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    run = launcher([], tiny_words("x", *LONG))
+
+    def wait_until(words: str) -> None:
+        assert run.stderr is not None
+        said = ""
+        while words not in said:
+            said += run.stderr.readline()
+            assert run.poll() is None or words in said, said
+
+    wait_until("step 2/")
+    began = time.monotonic()
+    run.terminate()
+    wait_until("steps are done and saved")
+    assert time.monotonic() - began < 10
+    run.communicate(timeout=60)
     assert load_checkpoint(tmp_path / "x" / "checkpoints", pytest.fail) is not None

@@ -23,10 +23,11 @@ LENGTHS = ("--schedule.steps", "13", "--data.workers", "1")
 
 def test_r18_others_take_over_where_one_died(
     train_tiny: Callable[..., TrainedRun],
+    train_once: Callable[..., TrainedRun],
     end_state: Callable[[Path], dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
     step = UniMatchV2.step
 
     def deadly(self: UniMatchV2, student: Any, teacher: Any, batch: Any) -> Any:
@@ -46,14 +47,14 @@ def test_r18_others_take_over_where_one_died(
 @pytest.mark.parametrize("again", [False, True])
 def test_r18_others_take_over_where_one_hung_and_if_they_hang_too_the_message_says_so(
     tiny_words: Callable[..., list[str]],
-    train_tiny: Callable[..., TrainedRun],
+    train_once: Callable[..., TrainedRun],
     end_state: Callable[[Path], dict[str, torch.Tensor]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     again: bool,
 ) -> None:
-    whole = train_tiny("whole", *LENGTHS)
+    whole = train_once(*LENGTHS)
     read, trainer, marker = TrainStream.__getitem__, os.getpid(), tmp_path / "hung"
 
     def hanging(self: TrainStream, index: int) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import run_together  # tests/support
 from PIL import Image
 
 SIZES = [(40, 48), (40, 48), (33, 50), (40, 48), (50, 33), (70, 90), (40, 48)]
@@ -55,21 +56,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def evaluate(folder: Path, count: int, python: tuple[list[str], dict[str, str]]) -> list[dict[str, list[list[int]]]]:
+def evaluate(folder: Path, count: int, port: str) -> list[dict[str, list[list[int]]]]:
     """Return what each of `count` processes found."""
-    command, environment = python
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(count), str(folder / "script.py")]
-    done = subprocess.run(
-        [*command, *launcher, str(folder)], env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    run_together([str(folder / "script.py")], [str(folder)], folder / "said", count=count, port=port)
     return [json.loads((folder / f"{count}_{rank}.json").read_text()) for rank in range(count)]
 
 
-def test_r20_one_two_and_three_processes_find_the_same_confusion(
-    folder: Path, python: tuple[list[str], dict[str, str]]
-) -> None:
-    found = {count: evaluate(folder, count, python) for count in (1, 2, 3)}
+def test_r20_one_two_and_three_processes_find_the_same_confusion(folder: Path, free_port: Callable[[], str]) -> None:
+    found = {count: evaluate(folder, count, free_port()) for count in (1, 2, 3)}
     [alone] = found[1]
     pixels = sum(int((np.asarray(Image.open(path)) != 255).sum()) for path in (folder / "masks").iterdir())
     assert list(alone) == ["student original", "teacher original", "student sliding", "teacher sliding"]
