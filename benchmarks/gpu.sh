@@ -42,7 +42,7 @@ else
     SIZE=(--quick) TRAIN_STEPS=2 SMALL_STEPS=2
     TRAIN=(--model.encoder vit_nano --data.crop 64 --schedule.batch 2 --precision fp32)
     STEPS=(step/vit_nano) MEMORY=(memory/vit_nano)
-    COMPILED=(compiled/vit_nano)
+    COMPILED=(compiled/vit_nano/64)
 fi
 DATA=() SPEC=()
 if [ -d "$CAMVID" ]; then
