@@ -19,6 +19,7 @@ from benchmarks.accuracy.plan import Dataset, Plan, Variant, same
 
 from semiseg.config import to_dict
 from semiseg.engine.progress import duration
+from semiseg.errors import ConfigError, closest
 
 STEPS, TIME = "steps", "time"
 """What is equal for the variants of a table: the number of steps, or the seconds of training."""
@@ -129,7 +130,11 @@ def plan_runs(
         only: `DATASET`, `DATASET/VARIANT` or `/VARIANT`, a variant perhaps with `@time`; none: all.
         budgets: `steps`, `time` or both; the clock is of both.
         cores: the first is measured on; none: what has not been measured is left out.
+
+    Raises:
+        ConfigError: a word of `only` names nothing of the plan.
     """
+    _require_known(plan, only)
     runs = []
     for dataset in plan.datasets.values():
         timed, costs = [], Costs(plan, dataset, out)
@@ -170,6 +175,21 @@ def _is_chosen(dataset: Dataset, variant: str, only: Sequence[str]) -> bool:
         left in ("", dataset.name) and right in ("", variant)
         for left, _, right in (word.partition("/") for word in only)
     )
+
+
+def _require_known(plan: Plan, only: Sequence[str]) -> None:
+    """Raise if a word names nothing: it would choose no run, and the table would be empty without a reason."""
+    variants = {_folder(variant, budget): None for variant in plan.variants.values() for budget in (STEPS, TIME)}
+    for word in only:
+        left, _, right = word.partition("/")
+        for name, known in ((left, plan.datasets), (right, variants)):
+            if name and name not in known:
+                raise ConfigError(
+                    f"the plan has no {name!r}{closest(name, known)}",
+                    where=f"--only {word}",
+                    expected=f"DATASET, DATASET/VARIANT or /VARIANT, of {', '.join((*plan.datasets, *plan.variants))}",
+                    remedy="name what is there; a variant of all data sets is /VARIANT",
+                )
 
 
 @dataclass

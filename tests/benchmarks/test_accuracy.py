@@ -146,6 +146,12 @@ def test_what_another_configuration_left_half_done_is_not_continued(
     assert result["seconds"]["starts"] == 1
 
 
+@pytest.mark.parametrize(("word", "name"), [("labeled_only", "labeled_only"), ("tiny/labeled_onyl", "labeled_onyl")])
+def test_a_choice_that_names_nothing_of_the_plan_is_refused(word: str, name: str, plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"the plan has no '{name}'"):
+        runs_of(plan, tmp_path, word)
+
+
 def test_steps_are_timed_without_an_evaluation(
     plan: Plan, tmp_path: Path, work: Callable[[Mapping[str, Any]], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
