@@ -179,7 +179,7 @@ def _is_chosen(dataset: Dataset, variant: str, only: Sequence[str]) -> bool:
 
 def _require_known(plan: Plan, only: Sequence[str]) -> None:
     """Raise if a word names nothing: it would choose no run, and the table would be empty without a reason."""
-    variants = {_folder(variant, budget): None for variant in plan.variants.values() for budget in (STEPS, TIME)}
+    variants = [_folder(variant, budget) for variant in plan.variants.values() for budget in (STEPS, TIME)]
     for word in only:
         left, _, right = word.partition("/")
         for name, known in ((left, plan.datasets), (right, variants)):

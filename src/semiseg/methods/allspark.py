@@ -44,7 +44,7 @@ class AllSpark(Method[AllSparkConfig]):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + loss of the student's own labels) / 2."""
         batch = self.as_seen(batch)
-        consistency, unlabeled = self.shared.consistency, batch.unlabeled
+        consistency, selection, unlabeled = self.shared.consistency, self.selection, batch.unlabeled
         assert unlabeled is not None, "the stream draws the views that this class asks for"
         strong_BTCHW = self.normalize(batch.labeled.images_BTCHW)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
@@ -62,10 +62,10 @@ class AllSpark(Method[AllSparkConfig]):
         logits_BKHW = student(torch.cat((strong_BTCHW, weak_BTCHW)), at_levels=reborn)
         logits_x, logits_u = logits_BKHW.tensor_split([len(strong_BTCHW)])
         loss_x = self.labeled_loss(logits_x, batch)
-        loss_u = consistency_loss(logits_u, pseudo, batch.pixels.weak, self.selection)
+        loss_u = consistency_loss(logits_u, pseudo, batch.pixels.weak, selection)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_u) / 2,
-            logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, self.selection),
+            logs=consistency_logs(loss_x, loss_u, pseudo, batch.pixels.weak, selection),
             classes=self.seen_classes(pseudo, batch),
             labeled=loss_x / 2,
         )

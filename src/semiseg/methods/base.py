@@ -122,9 +122,10 @@ class Method(ABC, Generic[C]):
     def selection(self) -> Selection:
         """Which pseudo-labels are learned, in the step that runs."""
         config = self.shared.consistency
-        if self.habits is None or not config.class_thresholds:
-            return Selection(config.threshold, config.pixels, self.context.model.evidence)
-        return Selection(self.habits.thresholds(config.threshold), config.pixels, self.context.model.evidence)
+        threshold: float | Tensor = config.threshold
+        if self.habits is not None and config.class_thresholds:
+            threshold = self.habits.thresholds(config.threshold)
+        return Selection(threshold, config.pixels, self.context.model.evidence)
 
     @property
     def read(self) -> Reading:

@@ -29,7 +29,7 @@ class FixMatch(Method[FixMatchConfig]):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + consistency loss) / 2."""
         batch = self.as_seen(batch)
-        consistency, unlabeled = self.shared.consistency, batch.unlabeled
+        consistency, selection, unlabeled = self.shared.consistency, self.selection, batch.unlabeled
         if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
@@ -46,10 +46,10 @@ class FixMatch(Method[FixMatchConfig]):
             enlarge=False,
         )
         loss_x = self.labeled_loss(logits_x, batch, align_corners=corners)
-        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
+        loss_s = consistency_loss(logits_s, view.pseudo, batch.pixels.views[0], selection, align_corners=corners)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, selection),
             classes=self.seen_classes(pseudo, batch),
             labeled=loss_x / 2,
         )

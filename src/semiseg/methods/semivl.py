@@ -49,19 +49,19 @@ class SemiVL(Method[SemiVLConfig]):
 
         Both of the latter are of two strong views, each 1/4, and of the perturbed features, 1/2.
         """
-        consistency, batch = self.shared.consistency, self.as_seen(batch)
+        consistency, selection, batch = self.shared.consistency, self.selection, self.as_seen(batch)
         seen = forward_streams(
             student, teacher, batch, self.normalize, student_labels=self.student_labels, read=self.read
         )
         loss_x = self.labeled_loss(seen.logits_x_BKHW, batch)
         loss_s = stream_loss(
             *(
-                consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
+                consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, selection)
                 for stream in (seen.features, *seen.strong)
             )
         )
         loss = (loss_x + consistency.weight * loss_s) / 2
-        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, self.selection)
+        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, selection)
         if self.guide is not None:
             weight = self.config.guidance * (1 - batch.place.step / batch.place.steps)
             loss_g = stream_loss(*self._guided_losses(seen, batch))

@@ -25,17 +25,17 @@ class UniMatchV1(Method[NoSettings]):
 
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + loss of both strong views / 4 each + loss of the features / 2) / 2 (section 3.4)."""
-        consistency, batch = self.shared.consistency, self.as_seen(batch)
+        consistency, selection, batch = self.shared.consistency, self.selection, self.as_seen(batch)
         seen = forward_streams(
             student, teacher, batch, self.normalize, student_labels=self.student_labels, read=self.read
         )
         loss_x = self.labeled_loss(seen.logits_x_BKHW, batch)
         loss_fp, loss_1, loss_2 = (
-            consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, self.selection)
+            consistency_loss(stream.logits_BKHW, stream.pseudo, stream.pixels, selection)
             for stream in (seen.features, *seen.strong)
         )
         loss_s = stream_loss(loss_fp, loss_1, loss_2)
-        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, self.selection)
+        logs = consistency_logs(loss_x, loss_s, seen.weak, batch.pixels.weak, selection)
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
             logs={**logs, "loss_fp": loss_fp.detach()},

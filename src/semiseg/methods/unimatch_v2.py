@@ -29,7 +29,7 @@ class UniMatchV2(Method[UniMatchV2Config]):
     def step(self, student: nn.Module, teacher: Segmenter, batch: Batch) -> StepResult:
         """Return (labeled loss + mean consistency loss of the two views) / 2."""
         batch = self.as_seen(batch)
-        consistency, unlabeled = self.shared.consistency, batch.unlabeled
+        consistency, selection, unlabeled = self.shared.consistency, self.selection, batch.unlabeled
         if unlabeled is None:
             return self.labeled_step(student, teacher, batch)
         weak_BTCHW = self.normalize(unlabeled.images_BTCHW)
@@ -48,12 +48,12 @@ class UniMatchV2(Method[UniMatchV2Config]):
             enlarge=False,
         )
         loss_x = self.labeled_loss(logits_x, batch, align_corners=corners)
-        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], self.selection, align_corners=corners)
-        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], self.selection, align_corners=corners)
+        loss_1 = consistency_loss(logits_1, view1.pseudo, batch.pixels.views[0], selection, align_corners=corners)
+        loss_2 = consistency_loss(logits_2, view2.pseudo, batch.pixels.views[1], selection, align_corners=corners)
         loss_s = (loss_1 + loss_2) / 2
         return StepResult(
             loss=(loss_x + consistency.weight * loss_s) / 2,
-            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, self.selection),
+            logs=consistency_logs(loss_x, loss_s, pseudo, batch.pixels.weak, selection),
             classes=self.seen_classes(pseudo, batch),
             labeled=loss_x / 2,
         )
